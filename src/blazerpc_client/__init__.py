@@ -1,0 +1,51 @@
+"""What a generated BlazeRPC client runs on, and the dynamic client."""
+
+from blazerpc_client.channel import CallOptions, Metadata
+from blazerpc_client.client import BlazeClient, ServiceClient
+from blazerpc_client.errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    RpcError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+)
+from blazerpc_client.schema import Schema, StreamMethod, UnaryMethod
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "BlazeClient",
+    "CallOptions",
+    "Cancelled",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "Metadata",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "RpcError",
+    "Schema",
+    "ServiceClient",
+    "StreamMethod",
+    "UnaryMethod",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+]

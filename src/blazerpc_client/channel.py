@@ -1,0 +1,140 @@
+"""The connection of a client: address, metadata, deadline, and the two call shapes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import grpclib.client
+from google.protobuf.message import Message
+from grpclib.const import Cardinality
+from grpclib.metadata import encode_metadata
+
+from blazerpc_client.errors import Internal, InvalidArgument, translated
+
+S = TypeVar("S", bound=Message)
+R = TypeVar("R", bound=Message)
+
+Metadata = Mapping[str, str | bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What applies to a call besides its arguments.
+
+    Attributes:
+        timeout: seconds the call may take; None sets no deadline.
+        metadata: sent with the call; a value is bytes when its key ends in ``-bin``, else str.
+
+    Raises:
+        InvalidArgument: for metadata that gRPC cannot carry.
+    """
+
+    timeout: float | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            encode_metadata(self.metadata)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"metadata: {error}", field="metadata") from None
+
+
+def parse_target(target: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``; an IPv6 address stands in brackets, as in ``[::1]:50051``.
+
+    Raises:
+        InvalidArgument: saying which form an address has.
+    """
+    host, colon, port = target.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not (
+        colon
+        and host
+        and port.isdecimal()
+        and 0 < int(port) < 1 << 16
+        and (bracketed or ":" not in host)
+    ):
+        raise InvalidArgument(
+            f"{target!r} is no address; it has the form HOST:PORT", field="target"
+        )
+    return host, int(port)
+
+
+class Channel:
+    """A connection to one server, made at the first call and again after it was lost.
+
+    Args:
+        target: ``HOST:PORT``.
+
+    Raises:
+        InvalidArgument: for a target of another form.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._host, self._port = parse_target(target)
+        self.target = target
+        self._channel: grpclib.client.Channel | None = None
+
+    async def unary(
+        self, path: str, request: Message, response_class: type[R], options: CallOptions
+    ) -> R:
+        """Send one message, return the one answer.
+
+        Raises:
+            RpcError: by the status of the call.
+        """
+        with translated(self.target):
+            async with self.open(
+                path, Cardinality.UNARY_UNARY, type(request), response_class, options
+            ) as stream:
+                await stream.send_message(request, end=True)
+                response = await stream.recv_message()
+            if response is None:
+                raise Internal(f"{self.target} answered {path} without a message")
+            return response
+
+    async def server_stream(
+        self, path: str, request: Message, response_class: type[R], options: CallOptions
+    ) -> AsyncIterator[R]:
+        """Send one message, yield the answers as they come.
+
+        Raises:
+            RpcError: by the status of the call; answers before it were yielded.
+        """
+        with translated(self.target):
+            async with self.open(
+                path, Cardinality.UNARY_STREAM, type(request), response_class, options
+            ) as stream:
+                await stream.send_message(request, end=True)
+                async for response in stream:
+                    yield response
+
+    def open(
+        self,
+        path: str,
+        cardinality: Cardinality,
+        request_class: type[S],
+        response_class: type[R],
+        options: CallOptions,
+    ) -> grpclib.client.Stream[S, R]:
+        """Return a call that has not been sent yet; its errors are grpclib's own."""
+        # grpclib binds its channel to the running loop, so it is made here and not in __init__.
+        if self._channel is None:
+            self._channel = grpclib.client.Channel(self._host, self._port)
+        return self._channel.request(
+            path,
+            cardinality,
+            request_class,
+            response_class,
+            timeout=options.timeout,
+            metadata=options.metadata,
+        )
+
+    def close(self) -> None:
+        """Close the connection; calls in flight fail."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

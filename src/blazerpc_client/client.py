@@ -1,0 +1,173 @@
+"""The base class of every generated client, and the dynamic client that needs none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from google.protobuf.message import Message
+
+from blazerpc_client.channel import CallOptions, Channel, Metadata
+from blazerpc_client.errors import NotFound
+from blazerpc_client.reflection import fetch_schema
+from blazerpc_client.schema import (
+    Method,
+    Schema,
+    StreamMethod,
+    UnaryMethod,
+    is_blazerpc,
+    service_spec,
+)
+from blazerpc_client.wire.tensors import Dims
+
+T = TypeVar("T")
+
+
+class _Connected:
+    """A channel, the options of its calls, and the two ways to make one."""
+
+    def __init__(self, target: str, *, timeout: float | None, metadata: Metadata | None) -> None:
+        self._channel = Channel(target)
+        self._options = CallOptions(timeout=timeout, metadata=metadata or {})
+
+    def with_options(
+        self, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Self:
+        """Return the same client with other options for its calls, on the same connection.
+
+        Args:
+            timeout: seconds each call may take; None keeps the client's own.
+            metadata: added to the client's own, over keys of the same name.
+
+        Raises:
+            InvalidArgument: for metadata that gRPC cannot carry.
+        """
+        other = copy.copy(self)
+        other._options = CallOptions(
+            timeout=self._options.timeout if timeout is None else timeout,
+            metadata={**self._options.metadata, **(metadata or {})},
+        )
+        return other
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight fail with ``Unavailable``."""
+        self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _unary(self, method: UnaryMethod[T], arguments: dict[str, object]) -> T:
+        dims: Dims = {}
+        request = method.encode(arguments, dims)
+        response = await self._channel.unary(
+            method.path, request, method.response_class, self._options
+        )
+        return method.decode(response, dims)
+
+    def _stream(self, method: StreamMethod[T], arguments: dict[str, object]) -> AsyncIterator[T]:
+        # Arguments are checked here and now, not when the iterator is first asked for an item.
+        dims: Dims = {}
+        return self._results(method, method.encode(arguments, dims), dims)
+
+    async def _results(
+        self, method: StreamMethod[T], request: Message, dims: Dims
+    ) -> AsyncIterator[T]:
+        responses = self._channel.server_stream(
+            method.path, request, method.response_class, self._options
+        )
+        async for response in responses:
+            # A size that only results have may differ from one item to the next.
+            yield method.decode(response, dict(dims))
+
+
+class ServiceClient(_Connected):
+    """Base of generated clients.
+
+    Args:
+        target: the server's ``HOST:PORT``.
+        timeout: seconds each call may take; None sets no deadline.
+        metadata: sent with every call.
+
+    Raises:
+        InvalidArgument: for a target or metadata of another form.
+    """
+
+    def __init__(
+        self, target: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> None:
+        super().__init__(target, timeout=timeout, metadata=metadata)
+
+
+class BlazeClient(_Connected):
+    """A client that learns the schema from the server, for notebooks and tools.
+
+    Args:
+        host: of the server.
+        port: of the server.
+        schema: of the server, when it is known; else it is read by reflection at the first call.
+
+    A model is named as on the server; ``"digits:2"`` is its version 2.
+    """
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 50051, *, schema: Schema | None = None
+    ) -> None:
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        super().__init__(target, timeout=None, metadata=None)
+        self._methods: dict[str, Method[object]] = {}
+        if schema is not None:
+            self._learn(schema)
+
+    async def predict(self, model: str, /, **arguments: object) -> object:
+        """Call a model that gives one result, and return it.
+
+        Raises:
+            NotFound: when the server has no such model, before anything is sent to it.
+            InvalidArgument: when an argument is not what the model takes, likewise.
+            RpcError: by the status of the call.
+        """
+        method = await self._method(model)
+        if not isinstance(method, UnaryMethod):
+            raise NotFound(f"model {model!r} gives a stream of results: call stream()")
+        return await self._unary(method, arguments)
+
+    async def stream(self, model: str, /, **arguments: object) -> AsyncIterator[object]:
+        """Call a model that gives a stream of results, and yield them.
+
+        Raises:
+            NotFound: when the server has no such model, before anything is sent to it.
+            InvalidArgument: when an argument is not what the model takes, likewise.
+            RpcError: by the status of the call.
+        """
+        method = await self._method(model)
+        if not isinstance(method, StreamMethod):
+            raise NotFound(f"model {model!r} gives one result: call predict()")
+        async for result in self._stream(method, arguments):
+            yield result
+
+    async def _method(self, model: str) -> Method[object]:
+        if not self._methods:
+            self._learn(await fetch_schema(self._channel))
+        method = self._methods.get(model) or self._methods.get(f"{model}:1")
+        if method is None:
+            raise NotFound(f"no model {model!r}; the server has: {', '.join(self._methods)}")
+        return method
+
+    def _learn(self, schema: Schema) -> None:
+        for service in schema.services:
+            if not is_blazerpc(schema.service(service)):
+                continue
+            for spec in service_spec(schema, service).methods:
+                method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
+                name = f"{spec.model.name}:{spec.model.version}"
+                self._methods[name] = method(schema, spec.full_name)

@@ -1,0 +1,208 @@
+"""Client exceptions: one class for each gRPC status, and the one place that raises them.
+
+    RpcError
+    ├── Cancelled            ├── ResourceExhausted     ├── Internal
+    ├── Unknown              ├── FailedPrecondition    ├── Unavailable
+    ├── InvalidArgument      ├── Aborted               ├── DataLoss
+    ├── DeadlineExceeded     ├── OutOfRange            └── Unauthenticated
+    ├── NotFound             ├── Unimplemented
+    ├── AlreadyExists        └── PermissionDenied
+
+Statuses: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+import h2.exceptions
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
+from blazerpc_client.wire.errors import WireError
+
+
+class RpcError(Exception):
+    """A call that failed.
+
+    Attributes:
+        status: the gRPC status.
+        message: what the server, or this client, says of it.
+        details: the ``google.rpc`` messages that came with it; empty when there were none.
+    """
+
+    status: ClassVar[Status] = Status.UNKNOWN
+
+    def __init__(self, message: str, details: Sequence[Message] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = tuple(details)
+
+
+class Cancelled(RpcError):
+    """The call was cancelled, usually by its caller."""
+
+    status = Status.CANCELLED
+
+
+class Unknown(RpcError):
+    """The server failed without saying how."""
+
+    status = Status.UNKNOWN
+
+
+class InvalidArgument(RpcError):
+    """An argument is not what the schema allows: refused here before sending, or by the server.
+
+    Attributes:
+        field: path of the offending argument (``x``, ``scores[3]``), None when it is not known.
+    """
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(
+        self, message: str, details: Sequence[Message] = (), *, field: str | None = None
+    ) -> None:
+        super().__init__(message, details)
+        self.field = field if field is not None else _violated_field(details)
+
+
+class DeadlineExceeded(RpcError):
+    """The call's time ran out."""
+
+    status = Status.DEADLINE_EXCEEDED
+
+
+class NotFound(RpcError):
+    """There is no such model or entity."""
+
+    status = Status.NOT_FOUND
+
+
+class AlreadyExists(RpcError):
+    """The entity exists already."""
+
+    status = Status.ALREADY_EXISTS
+
+
+class PermissionDenied(RpcError):
+    """The caller may not do this."""
+
+    status = Status.PERMISSION_DENIED
+
+
+class ResourceExhausted(RpcError):
+    """A queue is full, a message too large, or a quota used up."""
+
+    status = Status.RESOURCE_EXHAUSTED
+
+
+class FailedPrecondition(RpcError):
+    """The server is not in a state for this call."""
+
+    status = Status.FAILED_PRECONDITION
+
+
+class Aborted(RpcError):
+    """The operation was given up, for a conflict for example."""
+
+    status = Status.ABORTED
+
+
+class OutOfRange(RpcError):
+    """The operation went past the valid range."""
+
+    status = Status.OUT_OF_RANGE
+
+
+class Unimplemented(RpcError):
+    """The server has no such method."""
+
+    status = Status.UNIMPLEMENTED
+
+
+class Internal(RpcError):
+    """The model failed; the message holds the id under which the server logged why."""
+
+    status = Status.INTERNAL
+
+
+class Unavailable(RpcError):
+    """The server cannot be reached, or is shutting down."""
+
+    status = Status.UNAVAILABLE
+
+
+class DataLoss(RpcError):
+    """Data was lost or corrupted."""
+
+    status = Status.DATA_LOSS
+
+
+class Unauthenticated(RpcError):
+    """The call carries no valid credentials."""
+
+    status = Status.UNAUTHENTICATED
+
+
+ERROR_OF_STATUS: dict[Status, type[RpcError]] = {
+    error.status: error for error in RpcError.__subclasses__()
+}
+
+
+def error_from(error: GRPCError) -> RpcError:
+    """Return the client exception for what grpclib received or decided."""
+    # grpclib gives details it cannot parse as objects of its own; only messages are worth keeping.
+    details = [detail for detail in error.details or () if isinstance(detail, Message)]
+    return ERROR_OF_STATUS.get(error.status, Unknown)(error.message or error.status.name, details)
+
+
+@contextmanager
+def translated(target: str) -> Iterator[None]:
+    """Raise every failure of a call to ``target`` as an ``RpcError``."""
+    try:
+        yield
+    except GRPCError as error:
+        raise error_from(error) from None
+    except TimeoutError:  # before OSError, whose subclass it is
+        raise DeadlineExceeded("deadline exceeded") from None
+    except StreamTerminatedError as error:
+        raise Unavailable(f"{target}: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"cannot reach {target}: {error.strerror or error}") from error
+    except h2.exceptions.H2Error as error:
+        raise Unavailable(f"{target}: {str(error) or type(error).__name__}") from error
+    except (ProtocolError, DecodeError, binascii.Error, AssertionError) as error:
+        # grpclib asserts what a peer can break, such as the length that a message announces.
+        raise Internal(f"{target} broke the protocol: {error}") from error
+
+
+@contextmanager
+def arguments_checked() -> Iterator[None]:
+    """Raise a ``WireError`` about the arguments of a call as ``InvalidArgument``."""
+    try:
+        yield
+    except WireError as error:
+        raise InvalidArgument(str(error), field=error.field) from None
+
+
+@contextmanager
+def response_checked() -> Iterator[None]:
+    """Raise a ``WireError`` about a response as ``Internal``: the server broke its own schema."""
+    try:
+        yield
+    except WireError as error:
+        raise Internal(f"the response does not match the schema: {error}") from None
+
+
+def _violated_field(details: Sequence[Message]) -> str | None:
+    for detail in details:
+        if isinstance(detail, BadRequest):
+            for violation in detail.field_violations:
+                return str(violation.field)
+    return None

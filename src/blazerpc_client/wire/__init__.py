@@ -1,0 +1,1 @@
+"""What travels: dtypes, tensors, scalars, options, messages."""

@@ -1,0 +1,81 @@
+"""Name the field at which bytes stop being a message; runs only after protobuf refused them."""
+
+from __future__ import annotations
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+# Wire types, https://protobuf.dev/programming-guides/encoding/#structure
+_VARINT, _I64, _LEN, _SGROUP, _EGROUP, _I32 = range(6)
+_FIXED_SIZES = {_I64: 8, _I32: 4}
+
+# The bytes are a stranger's: a hint is not worth walking through millions of fields.
+_MAX_FIELDS = 1000
+_MAX_DEPTH = 20
+
+
+class _CorruptError(Exception):
+    """The bytes end early or hold an impossible tag."""
+
+
+def malformed_field(data: bytes, descriptor: Descriptor, depth: int = 0) -> str | None:
+    """Return the path of the first field of ``data`` that is cut short or no valid UTF-8.
+
+    Returns None when the fault lies between fields, in one that the schema does not know, or too
+    far in to be worth the search.
+    """
+    position = 0
+    for _ in range(_MAX_FIELDS):
+        if position >= len(data) or depth > _MAX_DEPTH:
+            break
+        field: FieldDescriptor | None = None
+        try:
+            tag, position = _varint(data, position)
+            field = descriptor.fields_by_number.get(tag >> 3)
+            payload, position = _payload(data, position, tag & 7)
+        except _CorruptError:
+            return field.name if field is not None else None
+        if field is None or tag & 7 != _LEN:
+            continue
+        if field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type is not None:
+            inner = malformed_field(payload, field.message_type, depth + 1)
+            if inner is not None:
+                return f"{field.name}.{inner}"
+        elif field.type == FieldDescriptor.TYPE_STRING and not _is_utf8(payload):
+            return field.name
+    return None
+
+
+def _payload(data: bytes, position: int, wire_type: int) -> tuple[bytes, int]:
+    if wire_type == _VARINT:
+        _, end = _varint(data, position)
+        return b"", end
+    if wire_type == _LEN:
+        size, position = _varint(data, position)
+    elif wire_type in _FIXED_SIZES:
+        size = _FIXED_SIZES[wire_type]
+    else:  # groups are not in proto3
+        raise _CorruptError
+    if position + size > len(data):
+        raise _CorruptError
+    return data[position : position + size], position + size
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise _CorruptError
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
