@@ -112,16 +112,20 @@ class Schema:
     Args:
         files: every file that another one of them imports is among them.
 
+    Attributes:
+        files: each after those it imports.
+        pool: that holds them.
+
     Raises:
         WireError: when the files are inconsistent.
     """
 
     def __init__(self, files: Iterable[FileDescriptorProto]) -> None:
-        self._files = _in_import_order(files)
-        self._pool = descriptor_pool.DescriptorPool()
-        for file in self._files:
+        self.files = tuple(_in_import_order(files))
+        self.pool = descriptor_pool.DescriptorPool()
+        for file in self.files:
             try:
-                self._pool.AddSerializedFile(file.SerializeToString())
+                self.pool.AddSerializedFile(file.SerializeToString())
             except TypeError as error:  # protobuf's answer to a file that does not fit the others
                 raise WireError(f"{file.name}: {error}") from None
 
@@ -137,24 +141,24 @@ class Schema:
 
     def to_bytes(self) -> bytes:
         """Return a serialised ``FileDescriptorSet``: the files, each after those it imports."""
-        return FileDescriptorSet(file=self._files).SerializeToString(deterministic=True)
+        return FileDescriptorSet(file=self.files).SerializeToString(deterministic=True)
 
     @property
     def services(self) -> list[str]:
         """The full names of all services in the files."""
         return [
             f"{file.package}.{service.name}" if file.package else service.name
-            for file in self._files
+            for file in self.files
             for service in file.service
         ]
 
     def message(self, full_name: str) -> Descriptor:
         """Return the descriptor of a message type."""
-        return self._pool.FindMessageTypeByName(full_name)
+        return self.pool.FindMessageTypeByName(full_name)
 
     def method(self, full_name: str) -> MethodDescriptor:
         """Return the descriptor of an rpc, by package, service and rpc name joined by dots."""
-        return self._pool.FindMethodByName(full_name)
+        return self.pool.FindMethodByName(full_name)
 
     def service(self, full_name: str) -> ServiceDescriptor:
         """Return the descriptor of a service.
@@ -162,7 +166,7 @@ class Schema:
         Raises:
             KeyError: when the files define no such service.
         """
-        return self._pool.FindServiceByName(full_name)
+        return self.pool.FindServiceByName(full_name)
 
 
 class Method(Generic[T]):

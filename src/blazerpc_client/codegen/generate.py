@@ -166,8 +166,8 @@ def _body(spec: MethodSpec, receiver: str, constant: str, names: Sequence[str]) 
     flat = f"{' ' * 12}{constant}, {{{', '.join(arguments)}}}"
     if len(flat) <= LINE_LENGTH:
         return f"{head}\n{flat}\n{' ' * 8})"
-    values = bracketed("{", arguments, "}", indent=12)
-    return f"{head}\n{' ' * 12}{constant},\n{values},\n{' ' * 8})"
+    values = bracketed("{", arguments, "},", indent=12)
+    return f"{head}\n{' ' * 12}{constant},\n{values}\n{' ' * 8})"
 
 
 def _documentation(spec: MethodSpec) -> str:

@@ -7,7 +7,7 @@ of range, takes truncated input, and is slow.
 
 # No `from __future__ import annotations` here: betterproto2 evaluates the annotations of base
 # classes in the module of the generated subclass, where names of this module mean nothing.
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -38,6 +38,7 @@ def tensor_field(number: int) -> Any:
     return betterproto2.field(number, betterproto2.TYPE_MESSAGE, unwrap=lambda: TensorProto)
 
 
+@dataclass(eq=False, repr=False)
 class Message(betterproto2.Message):
     """Base of generated message dataclasses.
 
@@ -79,7 +80,9 @@ class Message(betterproto2.Message):
 
     def is_set(self, name: str) -> bool:
         """Return whether a field has another value than its default."""
-        return not _equal(getattr(self, name), self._get_field_default(name))
+        default = next(f.default_factory for f in fields(self) if f.name == name)
+        assert default is not MISSING  # betterproto2.field always gives one
+        return not _equal(getattr(self, name), default())
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -124,10 +127,9 @@ class TensorProto(betterproto2.Message):
 def _codec(message_class: type[Message]) -> tuple[MessageCodec, dict[str, str]]:
     """Return the codec of a class, and its attributes by their names on the wire."""
     descriptor = message_class.DESCRIPTOR
-    metadata: Any = (
-        message_class._betterproto
-    )  # betterproto2 types its class property for instances
-    attributes = metadata.field_name_by_number
+    attributes = {
+        betterproto2.FieldMetadata.get(field).number: field.name for field in fields(message_class)
+    }
     names = {field.name: attributes[field.number] for field in descriptor.fields}
     return MessageCodec(descriptor, message_factory.GetMessageClass(descriptor)), names
 

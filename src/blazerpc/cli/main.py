@@ -1,0 +1,118 @@
+"""``blaze``: the commands, and how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import rich.markup
+import typer
+from rich.console import Console
+
+from blazerpc.cli.client import generate_client
+from blazerpc.cli.load import ImportStringError, load_app
+from blazerpc.cli.proto import export_proto
+from blazerpc.cli.serve import serve as run_server
+from blazerpc.config import ServeOptions
+from blazerpc.exceptions import BlazeRPCError
+from blazerpc_client import RpcError, Unavailable, Unimplemented
+from blazerpc_client.codegen import NotOursError
+
+#: Exit codes: a command that failed, and one that was called wrongly.
+FAILURE: Final = 1
+USAGE: Final = 2
+
+cli = typer.Typer(
+    name="blaze",
+    help="Serve typed Python models over gRPC, and generate typed clients for them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+client_cli = typer.Typer(help="Typed clients of running servers.", no_args_is_help=True)
+cli.add_typer(client_cli, name="client")
+
+App = Annotated[
+    str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
+]
+
+
+@cli.command()
+def serve(
+    app: App,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 lets the system choose.")] = 50051,
+    grace: Annotated[
+        float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
+    ] = 5.0,
+) -> None:
+    """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
+    with _one_line_errors():
+        options = ServeOptions(host=host, port=port, grace_period=grace)
+        run_server(load_app(app), options, Console())
+
+
+@cli.command()
+def proto(
+    app: App,
+    output_dir: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
+) -> None:
+    """Write an app's schema as .proto files."""
+    with _one_line_errors():
+        for path in export_proto(load_app(app), output_dir):
+            typer.echo(f"wrote {path}")
+
+
+@client_cli.command()
+def gen(
+    source: Annotated[
+        str, typer.Option("--from", metavar="HOST:PORT", help="A running server with reflection.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory that the package is put in.")] = Path(),
+    package: Annotated[str, typer.Option(help="Name of the package.")] = "inference_client",
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="Full name of a service; repeat for several. Default: all."),
+    ] = None,
+) -> None:
+    """Generate a typed client from a running server."""
+    with _one_line_errors():
+        path = asyncio.run(generate_client(source, out, package, service or ()))
+        typer.echo(f"wrote {path}")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr and an exit code."""
+    try:
+        yield
+    except ImportStringError as error:
+        _fail(str(error), USAGE)
+    except BlazeRPCError as error:
+        _fail(str(error), FAILURE)
+    except NotOursError as error:
+        _fail(f"{error}; choose another --out or --package", FAILURE)
+    except Unavailable as error:
+        _fail(f"{error.message}; is the server running there?", FAILURE)
+    except Unimplemented as error:
+        _fail(f"{error.message}; enable it there", FAILURE)
+    except RpcError as error:
+        _fail(error.message, FAILURE)
+    except OSError as error:
+        _fail(str(error), FAILURE)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    one_line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True).print(
+        "[bold red]error:[/bold red]", rich.markup.escape(one_line), highlight=False
+    )
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

@@ -1,0 +1,66 @@
+"""``blaze serve``: run an app's server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from blazerpc.app import BlazeApp
+from blazerpc.config import ServeOptions
+from blazerpc.runtime.registry import ModelInfo
+
+
+def serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
+    """Serve ``app`` until a signal; say what is served, and where, once it is.
+
+    Raises:
+        ConfigurationError: for an app without models, or an address that cannot be had.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    run(_serve(app, options, console))
+
+
+def run(main: Coroutine[object, object, None]) -> None:
+    """Run ``main`` on uvloop, on platforms that have it."""
+    if sys.platform == "win32":
+        asyncio.run(main)
+    else:
+        import uvloop
+
+        uvloop.run(main)
+
+
+async def _serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
+    server = app.server(options)
+    await server.listen(options.host, options.port)
+    console.print(served(app))
+    # Last, and on a line of its own: whoever started this process can wait for it.
+    console.print(f"Serving on {options.host}:{server.port}", highlight=False)
+    await server.wait()
+
+
+def served(app: BlazeApp) -> Table:
+    """Return the table of an app's models."""
+    table = Table("model", "version", "takes", "gives", title=escape(app.name))
+    for model in app.registry.list_models():
+        # Escaped: to rich, the brackets of list[int] are markup.
+        table.add_row(model.name, model.version, escape(_takes(model)), escape(_gives(model)))
+    return table
+
+
+def _takes(model: ModelInfo) -> str:
+    return ", ".join(f"{name}: {row}" for name, row in model.parameters.items())
+
+
+def _gives(model: ModelInfo) -> str:
+    return f"stream of {model.result}" if model.streaming else str(model.result)

@@ -1,0 +1,25 @@
+"""The dynamic client, for those who have the app at hand."""
+
+from __future__ import annotations
+
+import blazerpc_client
+from blazerpc.codegen.schema import build_schema
+from blazerpc.runtime.registry import ModelRegistry
+
+
+class BlazeClient(blazerpc_client.BlazeClient):
+    """Calls any model by its name.
+
+    Args:
+        host: of the server.
+        port: of the server.
+        registry: of the app that is served; without one, the schema is read from the server.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        registry: ModelRegistry | None = None,
+    ) -> None:
+        super().__init__(host, port, schema=None if registry is None else build_schema(registry))

@@ -1,0 +1,76 @@
+"""Descriptors -> .proto text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf import text_format
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    MethodDescriptorProto,
+    ServiceDescriptorProto,
+)
+from google.protobuf.message import Message
+
+from blazerpc.codegen.schema import service_file
+from blazerpc.runtime.registry import ModelRegistry
+from blazerpc_client.wire.options import field_options, method_options
+from blazerpc_client.wire.scalars import SCALARS
+
+
+class ProtoGenerator:
+    """Writes the .proto file of an app."""
+
+    def generate(self, registry: ModelRegistry) -> str:
+        """Return the text of ``blaze_service.proto``; protoc makes the app's own schema of it."""
+        return proto_text(service_file(registry))
+
+
+def proto_text(file: FileDescriptorProto) -> str:
+    """Return the .proto text of a file that ``codegen.schema`` has built."""
+    lines = [f'syntax = "{file.syntax}";', "", f"package {file.package};", ""]
+    lines += [f'import "{name}";' for name in file.dependency]
+    for message in file.message_type:
+        lines += ["", *_message(message)]
+    for service in file.service:
+        lines += ["", *_service(service)]
+    return "\n".join(lines) + "\n"
+
+
+def _message(message: DescriptorProto) -> Iterator[str]:
+    yield f"message {message.name} {{"
+    for field in message.field:
+        repeated = field.label == FieldDescriptorProto.LABEL_REPEATED
+        # The full name: inside a message, a field of the type's name would hide the type.
+        kind = field.type_name or SCALARS[field.type].name
+        options = _options(field_options(field.options))
+        brackets = f" [{', '.join(options)}]" if options else ""
+        yield f"  {'repeated ' if repeated else ''}{kind} {field.name} = {field.number}{brackets};"
+    yield "}"
+
+
+def _service(service: ServiceDescriptorProto) -> Iterator[str]:
+    yield f"service {service.name} {{"
+    for method in service.method:
+        yield from _method(method)
+    yield "}"
+
+
+def _method(method: MethodDescriptorProto) -> Iterator[str]:
+    stream = "stream " if method.server_streaming else ""
+    request = method.input_type.rpartition(".")[2]
+    response = method.output_type.rpartition(".")[2]
+    yield f"  rpc {method.name}({request}) returns ({stream}{response}) {{"
+    for option in _options(method_options(method.options)):
+        yield f"    option {option};"
+    yield "  }"
+
+
+def _options(options: Message) -> list[str]:
+    """Return custom options as assignments: ``(blazerpc.tensor) = { dtype: "float" }``."""
+    return [
+        f"({option.full_name}) = {{ {text_format.MessageToString(value, as_one_line=True)} }}"
+        for option, value in options.ListFields()
+    ]

@@ -1,0 +1,62 @@
+"""Which failure gets which gRPC status: the one place that decides it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from google.rpc.error_details_pb2 import BadRequest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from blazerpc.exceptions import BlazeRPCError, InferenceError, ModelNotFoundError, ValidationError
+
+log = logging.getLogger("blazerpc")
+
+#: What ``ExceptionMiddleware`` adds for the current call: the user's exceptions and their statuses.
+user_statuses: Final[ContextVar[Mapping[type[Exception], Status]]] = ContextVar("user_statuses")
+
+
+def invalid_argument(message: str, field: str | None) -> GRPCError:
+    """Return INVALID_ARGUMENT with ``google.rpc.BadRequest`` details that name the field."""
+    violation = BadRequest.FieldViolation(field=field or "", description=message)
+    text = message if field is None else f"{field}: {message}"
+    return GRPCError(Status.INVALID_ARGUMENT, text, [BadRequest(field_violations=[violation])])
+
+
+def internal(what: str, error: BaseException) -> GRPCError:
+    """Log ``error`` under a new id, and return INTERNAL with that id and nothing of ``error``."""
+    error_id = uuid.uuid4().hex[:12]
+    # An InferenceError adds nothing to the exception that it was raised from.
+    cause = error.__cause__ or error
+    log.error("%s failed, error id %s: %s", what, error_id, error, exc_info=cause)
+    return GRPCError(Status.INTERNAL, f"{what} failed; error id {error_id}")
+
+
+@contextmanager
+def as_grpc_errors(what: str) -> Iterator[None]:
+    """Raise the exceptions of this package as ``GRPCError``; others are not ours to translate."""
+    try:
+        yield
+    except ValidationError as error:
+        raise invalid_argument(str(error), error.field) from None
+    except ModelNotFoundError as error:
+        raise GRPCError(Status.NOT_FOUND, str(error)) from None
+    except BlazeRPCError as error:
+        raise _user_status(error) or internal(what, error) from None
+
+
+def _user_status(error: BlazeRPCError) -> GRPCError | None:
+    """Return what the user has decided for the exception that the model raised."""
+    cause = error.__cause__
+    if not isinstance(error, InferenceError) or cause is None:
+        return None
+    statuses = user_statuses.get({})
+    for kind in type(cause).__mro__:  # the nearest base class decides
+        if kind in statuses:
+            return GRPCError(statuses[kind], str(cause))
+    return None

@@ -1,0 +1,112 @@
+"""Messages <-> Python values: one compiled decoder and encoder for each model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+from google.protobuf import message_factory
+from google.protobuf.message import Message
+
+from blazerpc.exceptions import InferenceError, SerializationError, ValidationError
+from blazerpc.runtime.registry import ModelInfo
+from blazerpc_client.schema import RESULT, Schema
+from blazerpc_client.wire import tensors
+from blazerpc_client.wire.dtypes import wire_name
+from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.fields import field_codec
+from blazerpc_client.wire.tensors import Dims
+
+
+class ModelCodec:
+    """Reads a model's requests and writes its responses.
+
+    Args:
+        model: whose parameters and result these are.
+        schema: of the app.
+        method: full name of the model's rpc in ``schema``.
+
+    Attributes:
+        request_class: of google.protobuf, for requests.
+        response_class: likewise for responses.
+    """
+
+    def __init__(self, model: ModelInfo, schema: Schema, method: str) -> None:
+        descriptor = schema.method(method)
+        self.request_class = message_factory.GetMessageClass(descriptor.input_type)
+        self.response_class = message_factory.GetMessageClass(descriptor.output_type)
+        self._model_name = model.name
+        codecs = {field.name: field_codec(field) for field in descriptor.input_type.fields}
+        self._parameters = [
+            (name, codecs[name].read, row.adapter()) for name, row in model.parameters.items()
+        ]
+        self._result = field_codec(descriptor.output_type.fields_by_name[RESULT])
+
+    def decode(self, request: Message, dims: Dims) -> dict[str, object]:
+        """Return the model's arguments, and bind the call's symbolic dimensions in ``dims``.
+
+        Raises:
+            ValidationError: naming the parameter that the request has no valid value for.
+        """
+        arguments = {}
+        try:
+            for name, read, adapt in self._parameters:
+                value = read(request, dims)
+                arguments[name] = value if adapt is None else adapt(value)
+        except WireError as error:
+            raise ValidationError(error.message, field=error.field) from None
+        return arguments
+
+    def encode(self, result: object, dims: Dims) -> Message:
+        """Return the response that carries ``result``.
+
+        Raises:
+            InferenceError: when the result is not what the model's annotation says.
+        """
+        response = self.response_class()
+        try:
+            self._result.write(response, result, dims)
+        except WireError as error:
+            raise InferenceError(
+                f"model {self._model_name!r} returned what its annotation does not say: {error}",
+                model_name=self._model_name,
+            ) from None
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class TensorProto:
+    """The parts of a tensor on the wire: shape, name of the dtype, bytes in C order."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    data: bytes
+
+
+def serialize_tensor(array: npt.NDArray[Any]) -> TensorProto:
+    """Return the parts of ``array`` on the wire.
+
+    Raises:
+        SerializationError: for a dtype that has no place there.
+    """
+    try:
+        wire_name(array.dtype)
+    except WireError as error:
+        raise SerializationError(str(error), dtype=str(array.dtype)) from None
+    try:
+        return TensorProto(*tensors.encode(array))
+    except WireError as error:
+        raise SerializationError(str(error)) from None
+
+
+def deserialize_tensor(proto: TensorProto) -> npt.NDArray[Any]:
+    """Return the array that ``proto`` describes, read-only.
+
+    Raises:
+        SerializationError: for an unknown dtype, or a shape that the data does not fill.
+    """
+    try:
+        return tensors.decode(proto.shape, proto.dtype, proto.data)
+    except WireError as error:
+        raise SerializationError(str(error), dtype=proto.dtype) from None

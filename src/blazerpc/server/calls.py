@@ -1,0 +1,111 @@
+"""The calls on a server: one record for each, from its headers to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from grpclib.const import Status
+from grpclib.events import RecvRequest, SendTrailingMetadata, listen
+from grpclib.protocol import Peer
+from grpclib.server import Server, Stream
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServerMethodFunc
+
+# Request and trailers come with different metadata objects, but in one task: what is set at the
+# first is seen at the second, and by no other call.
+_current: ContextVar[Call] = ContextVar("call")
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Call:
+    """One call.
+
+    Attributes:
+        method: path of the rpc, ``/blazerpc.InferenceService/PredictSentiment``.
+        peer: who called.
+        task: that serves it.
+        status: how it ended; None while it runs.
+        started: when its headers had come, by ``time.perf_counter``.
+        interrupted: whether its handler was cancelled, by the client or a deadline.
+    """
+
+    method: str
+    peer: Peer
+    task: asyncio.Task[Any]
+    status: Status | None = None
+    started: float = field(default_factory=time.perf_counter)
+    interrupted: bool = False
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the call started."""
+        return time.perf_counter() - self.started
+
+
+class CallTracker:
+    """Follows the calls of one server, and tells observers of each one's end, exactly once.
+
+    Attributes:
+        in_flight: calls whose task has not ended; it ends after the trailers are sent.
+        observers: called with each call at its end.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.in_flight: set[Call] = set()
+        self.observers: list[Callable[[Call], None]] = []
+        listen(server, RecvRequest, self._begin)
+        listen(server, SendTrailingMetadata, self._respond)
+
+    @classmethod
+    def of(cls, server: Server) -> CallTracker:
+        """Return the tracker of ``server``; it sees a call before all who ask for it do."""
+        if server not in _trackers:
+            _trackers[server] = cls(server)
+        return _trackers[server]
+
+    async def _begin(self, event: RecvRequest) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # grpclib gives each call a task
+        call = Call(method=event.method_name, peer=event.peer, task=task)
+        _current.set(call)
+        self.in_flight.add(call)
+        event.method_func = _noting_interruption(event.method_func, call)
+        task.add_done_callback(lambda _: self._end(call))
+
+    async def _respond(self, event: SendTrailingMetadata) -> None:
+        call = _current.get()
+        # grpclib reports a cancellation by the client as an unknown error of the handler.
+        cancelled = call.interrupted and event.status is Status.UNKNOWN
+        self._finish(call, Status.CANCELLED if cancelled else event.status)
+
+    def _end(self, call: Call) -> None:
+        self.in_flight.discard(call)
+        # A client that went away got no trailers: the end of the task is the end of the call.
+        self._finish(call, Status.CANCELLED)
+
+    def _finish(self, call: Call, status: Status) -> None:
+        if call.status is None:
+            call.status = status
+            for observe in self.observers:
+                observe(call)
+
+
+_trackers: WeakKeyDictionary[Server, CallTracker] = WeakKeyDictionary()
+
+
+def _noting_interruption(handler: IServerMethodFunc, call: Call) -> IServerMethodFunc:
+    async def handle(stream: Stream[Any, Any]) -> None:
+        try:
+            await handler(stream)
+        except asyncio.CancelledError:
+            call.interrupted = True
+            raise
+
+    return handle

@@ -1,0 +1,235 @@
+"""The server: from listening, through its calls and the drain, to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from weakref import WeakSet
+
+import grpclib.server
+from google.protobuf.message import DecodeError
+from grpclib.const import Status
+from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
+from grpclib.events import RecvRequest, listen
+from grpclib.exceptions import GRPCError
+from grpclib.protocol import H2Protocol
+
+from blazerpc.exceptions import ConfigurationError
+from blazerpc.runtime.errors import invalid_argument
+from blazerpc.server.calls import CallTracker
+from blazerpc.server.health import HealthService
+from blazerpc.server.middleware import Middleware
+from blazerpc_client.wire.malformed import malformed_field
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+log = logging.getLogger("blazerpc.server")
+
+#: Answered while draining, too.
+_HEALTH: Final = "/grpc.health.v1.Health/"
+
+#: Calls that last as long as their client likes: a drain does not wait for them.
+_ENDLESS: Final = (f"{_HEALTH}Watch", "/grpc.reflection.")
+
+#: Seconds that cancelled calls have to clean up.
+_CLEANUP: Final = 1.0
+
+
+class Codec(ProtoCodec):
+    """google.protobuf, with an answer for bytes that are no message."""
+
+    def decode(self, data: bytes, message_type: type[Any]) -> Any:
+        """Return the message.
+
+        Raises:
+            GRPCError: INVALID_ARGUMENT, naming the field where the bytes go wrong.
+        """
+        try:
+            return message_type.FromString(data)
+        except DecodeError:
+            field = malformed_field(data, message_type.DESCRIPTOR)
+            raise invalid_argument("not a valid protobuf message", field) from None
+
+
+class _Server(grpclib.server.Server):
+    """grpclib's server, able to stop listening without cancelling its calls."""
+
+    def __init__(self, handlers: Sequence[IServable]) -> None:
+        super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+        self._protocols: WeakSet[H2Protocol] = WeakSet()
+
+    @property
+    def port(self) -> int:
+        server: Any = self._server  # uvloop's has ``sockets``, and is no ``asyncio.Server``
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    def stop_listening(self) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    def close_connections(self) -> None:
+        for protocol in list(self._protocols):
+            if hasattr(protocol, "processor"):  # it is connected
+                protocol.processor.close("the server is stopping")
+
+    def _protocol_factory(self) -> H2Protocol:
+        protocol = super()._protocol_factory()
+        self._protocols.add(protocol)
+        return protocol
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class GRPCServer:
+    """Serves grpclib handlers until it is stopped, or the process gets SIGINT or SIGTERM.
+
+    A stop is a drain: health says NOT_SERVING, no connection is accepted, new calls on open ones
+    get UNAVAILABLE, calls in flight finish. Those that outlive the grace period are cancelled.
+
+    Args:
+        handlers: the services; one that has ``close()`` is closed at the end.
+        middleware: sees every call, the first of them first.
+        grace_period: seconds that calls in flight have to finish.
+
+    Raises:
+        ConfigurationError: for a negative grace period.
+    """
+
+    def __init__(
+        self,
+        handlers: Sequence[IServable],
+        *,
+        middleware: Sequence[Middleware] | None = None,
+        grace_period: float = 5.0,
+    ) -> None:
+        if not grace_period >= 0:
+            raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
+        self._handlers = list(handlers)
+        self._middleware = list(middleware or ())
+        self._grace_period = grace_period
+        self._server: _Server | None = None
+        self._tracker: CallTracker | None = None
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the one the system chose, when it was started with port 0."""
+        if self._server is None:
+            raise RuntimeError("the server does not listen")
+        return self._server.port
+
+    async def start(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+        """Listen, and serve until ``stop`` or a signal; return when all calls have ended.
+
+        Raises:
+            ConfigurationError: when the address cannot be listened on.
+        """
+        await self.listen(host, port)
+        await self.wait()
+
+    async def listen(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+        """Accept connections; calls are served from now on.
+
+        Raises:
+            ConfigurationError: when the address cannot be listened on.
+        """
+        server = _Server(self._handlers)
+        self._tracker = CallTracker.of(server)
+        for middleware in self._middleware:
+            middleware.attach(server)
+        # The last to let a call pass: every middleware has seen one that is refused here.
+        listen(server, RecvRequest, self._refuse_when_stopping)
+        try:
+            await server.start(host, port)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
+        self._server = server
+        log.info("listening on %s:%d", host, server.port)
+
+    async def wait(self) -> None:
+        """Serve until ``stop`` or a signal; return when all calls have ended."""
+        with self._signals():
+            await self._stopping.wait()
+            await self._drain()
+
+    async def stop(self) -> None:
+        """Begin to drain; ``start`` returns when that is done."""
+        self._stopping.set()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Stop on SIGINT and SIGTERM, where a loop can take signals: not in another thread."""
+        loop = asyncio.get_running_loop()
+        if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    async def _refuse_when_stopping(self, event: RecvRequest) -> None:
+        if self._stopping.is_set() and not event.method_name.startswith(_HEALTH):
+            raise GRPCError(Status.UNAVAILABLE, "the server is stopping")
+
+    async def _drain(self) -> None:
+        assert self._server is not None
+        log.info("stopping: %d calls in flight", len(self._waited_for()))
+        for handler in self._handlers:
+            if isinstance(handler, HealthService):
+                handler.set_serving(False)
+        self._server.stop_listening()
+        await self._calls_finished()
+        left = self._waited_for()
+        if left:
+            log.warning("cancelling %d calls that outlived the grace period", len(left))
+        self._server.close()
+        if left:
+            await asyncio.wait(left, timeout=_CLEANUP)
+        self._server.close_connections()
+        self._server = None
+        for handler in self._handlers:
+            if isinstance(handler, _Closable):
+                handler.close()
+        log.info("stopped")
+
+    async def _calls_finished(self) -> None:
+        """Wait until no call is in flight, the grace period is over, or a second signal came."""
+        hurry = asyncio.create_task(self._hurry.wait())
+        try:
+            async with asyncio.timeout(self._grace_period):
+                while (tasks := self._waited_for()) and not hurry.done():
+                    await asyncio.wait({*tasks, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            pass
+        finally:
+            hurry.cancel()
+
+    def _waited_for(self) -> set[asyncio.Task[Any]]:
+        """Return the tasks of the calls that a drain waits for."""
+        assert self._tracker is not None
+        return {
+            call.task for call in self._tracker.in_flight if not call.method.startswith(_ENDLESS)
+        }
