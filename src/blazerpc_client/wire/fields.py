@@ -112,6 +112,8 @@ class TensorField(FieldCodec):
 
     def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
         try:
+            if isinstance(value, np.generic):  # what NumPy's reductions give for a 0-d array
+                value = np.asarray(value)
             if not isinstance(value, np.ndarray):
                 expected = f"{self.spec} array" if self.spec else "array"
                 raise WireError(f"expected {expected}, got {type(value).__name__}")
