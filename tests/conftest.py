@@ -20,7 +20,7 @@ class ServerProcess:
     """``blaze serve`` in a process of its own, listening."""
 
     def __init__(self, app: str, *options: str) -> None:
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill()
         # -W error: a warning in the server is as much a fault as one in the tests.
         self.process = subprocess.Popen(
             [

@@ -42,8 +42,6 @@ _NUMPY_SCALARS: Final[dict[type[np.generic], str]] = {
     np.uint32: "uint32",
     np.uint64: "uint64",
     np.bool_: "bool",
-    np.str_: "string",
-    np.bytes_: "bytes",
 }
 
 ACCEPTED: Final = (
@@ -116,9 +114,10 @@ class NumpyScalarRow(ScalarRow):
             # By dtype: one width can have several types (np.longlong is another np.int64).
             if np.dtype(scalar) == np.dtype(annotation):
                 return cls(proto, annotation)
-        names = ", ".join(f"np.{scalar.__name__}" for scalar in _NUMPY_SCALARS)
+        # Of np.str_ and np.bytes_ the plain types do better: NumPy drops trailing NULs.
+        names = ", ".join(["str", "bytes", *(f"np.{kind.__name__}" for kind in _NUMPY_SCALARS)])
         raise ValidationError(
-            f"np.{annotation.__name__} has no scalar type of its width in protobuf; use {names}"
+            f"np.{annotation.__name__} has no scalar type of its own in protobuf; use {names}"
         )
 
     def adapter(self) -> Adapter | None:  # noqa: D102

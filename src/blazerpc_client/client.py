@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -54,6 +55,8 @@ class _Connected:
     async def close(self) -> None:
         """Close the connection; calls in flight fail with ``Unavailable``."""
         self._channel.close()
+        # A transport closes its socket one turn of the loop after it was told to.
+        await asyncio.sleep(0)
 
     async def __aenter__(self) -> Self:
         return self

@@ -27,6 +27,8 @@ def serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # grpclib tells of every cancelled call; the calls that matter are ours to log.
+    logging.getLogger("grpclib").setLevel(logging.WARNING)
     run(_serve(app, options, console))
 
 

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from grpclib.const import Status
 from grpclib.events import RecvRequest, SendTrailingMetadata, listen
+from grpclib.exceptions import GRPCError
 from grpclib.protocol import Peer
 from grpclib.server import Server, Stream
 
@@ -32,6 +33,7 @@ class Call:
         peer: who called.
         task: that serves it.
         status: how it ended; None while it runs.
+        known: whether the server has such an rpc; if not, ``method`` is whatever the client sent.
         started: when its headers had come, by ``time.perf_counter``.
         interrupted: whether its handler was cancelled, by the client or a deadline.
     """
@@ -39,6 +41,7 @@ class Call:
     method: str
     peer: Peer
     task: asyncio.Task[Any]
+    known: bool = True
     status: Status | None = None
     started: float = field(default_factory=time.perf_counter)
     interrupted: bool = False
@@ -47,6 +50,11 @@ class Call:
     def duration(self) -> float:
         """Seconds since the call started."""
         return time.perf_counter() - self.started
+
+
+async def unimplemented(stream: Stream[Any, Any]) -> None:
+    """Answer a call of an rpc that the server does not have."""
+    raise GRPCError(Status.UNIMPLEMENTED, "no such method")
 
 
 class CallTracker:
@@ -73,7 +81,8 @@ class CallTracker:
     async def _begin(self, event: RecvRequest) -> None:
         task = asyncio.current_task()
         assert task is not None  # grpclib gives each call a task
-        call = Call(method=event.method_name, peer=event.peer, task=task)
+        known = event.method_func is not unimplemented
+        call = Call(method=event.method_name, peer=event.peer, task=task, known=known)
         _current.set(call)
         self.in_flight.add(call)
         event.method_func = _noting_interruption(event.method_func, call)

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import grpclib.server
 from google.protobuf.message import DecodeError
-from grpclib.const import Status
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
@@ -22,7 +22,7 @@ from grpclib.protocol import H2Protocol
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.runtime.errors import invalid_argument
-from blazerpc.server.calls import CallTracker
+from blazerpc.server.calls import CallTracker, unimplemented
 from blazerpc.server.health import HealthService
 from blazerpc.server.middleware import Middleware
 from blazerpc_client.wire.malformed import malformed_field
@@ -58,11 +58,25 @@ class Codec(ProtoCodec):
             raise invalid_argument("not a valid protobuf message", field) from None
 
 
+class _Methods(dict[str, Handler]):
+    """grpclib's table of rpcs, with an entry for those that are not there.
+
+    grpclib's own answer to an unknown path lacks the content-type that clients look for, and
+    passes by all middleware.
+    """
+
+    _unknown = Handler(unimplemented, Cardinality.STREAM_STREAM, None, None)
+
+    def get(self, path: str, default: Any = None) -> Handler:
+        return super().get(path, self._unknown)
+
+
 class _Server(grpclib.server.Server):
     """grpclib's server, able to stop listening without cancelling its calls."""
 
     def __init__(self, handlers: Sequence[IServable]) -> None:
         super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+        self._mapping = _Methods(self._mapping)
         self._protocols: WeakSet[H2Protocol] = WeakSet()
 
     @property

@@ -84,8 +84,8 @@ class MetricsMiddleware(Middleware):
     """Counts and times every call for Prometheus.
 
     ``blazerpc_requests_total{method, status}`` and
-    ``blazerpc_request_duration_seconds{method}``, where the method is the path of the rpc and the
-    status its name.
+    ``blazerpc_request_duration_seconds{method}``, where the method is the path of the rpc
+    (``_OTHER`` for those that the server does not have) and the status its name.
 
     Args:
         registry: that the metrics are registered in.
@@ -96,8 +96,10 @@ class MetricsMiddleware(Middleware):
 
     def on_finish(self, call: Call) -> None:  # noqa: D102
         assert call.status is not None
-        self._requests.labels(method=call.method, status=call.status.name).inc()
-        self._durations.labels(method=call.method).observe(call.duration)
+        # A label that clients could make up would grow without bound.
+        method = call.method if call.known else "_OTHER"
+        self._requests.labels(method=method, status=call.status.name).inc()
+        self._durations.labels(method=method).observe(call.duration)
 
 
 @cache  # a registry takes each metric once, however many servers count in it

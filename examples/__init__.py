@@ -1,0 +1,1 @@
+"""Small real apps, and a demo that runs them."""

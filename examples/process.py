@@ -1,0 +1,69 @@
+"""A server in a process of its own, as the demo and the repository's scripts need one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from grpclib.client import Channel
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+#: Seconds that a server has to come up, and to stop.
+PATIENCE = 60
+
+
+@contextmanager
+def served(app: str) -> Iterator[str]:
+    """Serve ``app`` on a free port; give its address once it is healthy, and stop it at the end.
+
+    Raises:
+        RuntimeError: when the server does not come up, or does not stop cleanly.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blazerpc.cli", "serve", app, "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        target = _announced(process)
+        asyncio.run(_healthy(target))
+        yield target
+        process.send_signal(signal.SIGTERM)
+        if process.wait(PATIENCE) != 0:
+            raise RuntimeError(f"the server ended with exit code {process.returncode}")
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _announced(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="")
+        if line.startswith("Serving on "):
+            return line.split()[-1]
+    raise RuntimeError(f"the server ended with exit code {process.wait()}")
+
+
+async def _healthy(target: str) -> None:
+    """Wait until the server's health service says SERVING."""
+    host, _, port = target.rpartition(":")
+    async with (
+        asyncio.timeout(PATIENCE),
+        Channel(host, int(port)) as channel,
+        HealthStub(channel).Watch.open() as stream,
+    ):
+        await stream.send_message(HealthCheckRequest(), end=True)
+        async for response in stream:
+            if response.status == HealthCheckResponse.SERVING:
+                await stream.cancel()
+                return

@@ -1,0 +1,47 @@
+"""Servers that several tests of a module share, and clients generated from them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.conftest import ROOT, ServerProcess, StartServer
+
+
+@pytest.fixture(scope="module")
+def models(start_module_server: StartServer) -> ServerProcess:
+    """A server of tests.apps.models."""
+    return start_module_server("tests.apps.models:app")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """An event loop that lasts as long as a module's tests."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def blaze(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    command = [sys.executable, "-W", "error", "-m", "blazerpc.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
+
+
+def generated(server: ServerProcess, directory: Path, package: str) -> ModuleType:
+    """Generate a client with the command line, and import it."""
+    done = blaze(
+        "client", "gen", "--from", server.target, "--out", str(directory), "--package", package
+    )
+    assert done.returncode == 0, done.stderr
+    sys.path.insert(0, str(directory))
+    try:
+        return importlib.import_module(package)
+    finally:
+        sys.path.remove(str(directory))

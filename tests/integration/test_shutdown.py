@@ -1,0 +1,129 @@
+"""SIGTERM and SIGINT: calls in flight finish, the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+from grpclib.client import Channel
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from blazerpc_client import BlazeClient, RpcError, Unavailable
+from tests.conftest import ServerProcess, StartServer
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+async def in_flight(server: ServerProcess, calls: int = 1) -> None:
+    """Wait until so many calls have reached their models."""
+    async with asyncio.timeout(10):
+        while server.errors().count("sleeping") < calls:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("model", ["sleep", "sleep-sync"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_call_in_flight_completes(
+    start_server: StartServer, model: str, number: signal.Signals
+) -> None:
+    server = start_server("tests.apps.models:app")
+    async with BlazeClient("127.0.0.1", server.port) as client:
+        slow = asyncio.create_task(client.predict(model, seconds=1.0))
+        await in_flight(server)
+        server.signal(number)
+        assert await slow == "slept"
+    code, errors = await asyncio.to_thread(server.wait)
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+async def test_while_draining_health_says_so_and_new_calls_and_connections_are_refused(
+    start_server: StartServer,
+) -> None:
+    server = start_server("tests.apps.models:app")
+    health, overall = Channel("127.0.0.1", server.port), HealthCheckRequest()
+    ours = HealthCheckRequest(service="blazerpc.InferenceService")
+    async with BlazeClient("127.0.0.1", server.port) as client, health:
+        stub = HealthStub(health)
+        assert [(await stub.Check(r)).status for r in (overall, ours)] == [SERVING, SERVING]
+        slow = asyncio.create_task(client.predict("sleep", seconds=1.5))
+        await in_flight(server)
+        async with stub.Watch.open() as watch:
+            await watch.send_message(overall, end=True)
+            states = [await watch.recv_message()]
+            server.signal(signal.SIGTERM)
+            states.append(await watch.recv_message())
+            assert [state.status for state in states if state] == [SERVING, NOT_SERVING]
+            assert [(await stub.Check(r)).status for r in (overall, ours)] == [NOT_SERVING] * 2
+            with pytest.raises(Unavailable, match="the server is stopping"):
+                await client.predict("greet", name="a", times=1)
+            async with BlazeClient("127.0.0.1", server.port) as late:
+                with pytest.raises(Unavailable, match="cannot reach"):
+                    await late.predict("greet", name="a", times=1)
+            assert await slow == "slept"
+            await watch.cancel()
+    code, _ = await asyncio.to_thread(server.wait)
+    assert code == 0
+
+
+@pytest.mark.parametrize("model", ["sleep", "sleep-sync"])
+async def test_a_call_that_outlives_the_grace_period_is_cancelled_and_the_process_ends(
+    start_server: StartServer, model: str
+) -> None:
+    server = start_server("tests.apps.models:app", "--grace", "0.2")
+    async with BlazeClient("127.0.0.1", server.port) as client:
+        slow = asyncio.create_task(client.predict(model, seconds=50.0))
+        await in_flight(server)
+        started = time.monotonic()
+        server.signal(signal.SIGTERM)
+        with pytest.raises(RpcError):
+            await slow
+        code, errors = await asyncio.to_thread(server.wait)
+    assert code == 0
+    assert time.monotonic() - started < 10
+    assert "cancelling 1 calls" in errors
+
+
+async def test_a_model_that_never_returns_does_not_keep_the_process(
+    start_server: StartServer,
+) -> None:
+    server = start_server("tests.apps.models:app", "--grace", "0.1")
+    async with BlazeClient("127.0.0.1", server.port) as client:
+        stuck = asyncio.create_task(client.predict("stuck", forever=True))
+        await in_flight(server)
+        server.signal(signal.SIGTERM)
+        with pytest.raises(RpcError):
+            await stuck
+    code, _ = await asyncio.to_thread(server.wait)
+    assert code == 0
+
+
+async def test_a_second_signal_ends_the_wait(start_server: StartServer) -> None:
+    server = start_server("tests.apps.models:app", "--grace", "50")
+    async with BlazeClient("127.0.0.1", server.port) as client:
+        slow = asyncio.create_task(client.predict("sleep", seconds=45.0))
+        await in_flight(server)
+        server.signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while "stopping" not in server.errors():
+                await asyncio.sleep(0.01)
+            server.signal(signal.SIGTERM)
+            with pytest.raises(RpcError):
+                await slow
+            code, _ = await asyncio.to_thread(server.wait)
+    assert code == 0
+
+
+async def test_a_client_finds_the_server_that_came_back(start_server: StartServer) -> None:
+    server = start_server("tests.apps.models:app")
+    async with BlazeClient("127.0.0.1", server.port) as client:
+        assert await client.predict("greet", name="a", times=1) == "a"
+        await asyncio.to_thread(server.stop)
+        with pytest.raises(Unavailable):
+            await client.predict("greet", name="a", times=1)
+        start_server("tests.apps.models:app", "--port", str(server.port))
+        assert await client.predict("greet", name="b", times=1) == "b"
