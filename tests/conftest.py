@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 class ServerProcess:
     """``blaze serve`` in a process of its own, listening."""
 
-    def __init__(self, app: str, *options: str) -> None:
+    def __init__(self, app: str, *options: str, directory: Path = ROOT) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill()
         # -W error: a warning in the server is as much a fault as one in the tests.
         self.process = subprocess.Popen(
@@ -35,7 +35,7 @@ class ServerProcess:
                 "0",
                 *options,
             ],
-            cwd=ROOT,
+            cwd=directory,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
             stdout=subprocess.PIPE,
             # A file, and not a pipe that nobody reads: a full one would stop the server.
@@ -87,8 +87,8 @@ StartServer = Callable[..., ServerProcess]
 def _servers() -> Iterator[StartServer]:
     started: list[ServerProcess] = []
 
-    def start(app: str, *options: str) -> ServerProcess:
-        server = ServerProcess(app, *options)
+    def start(app: str, *options: str, directory: Path = ROOT) -> ServerProcess:
+        server = ServerProcess(app, *options, directory=directory)
         started.append(server)
         return server
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import grpclib.client
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
-from grpclib.metadata import encode_metadata
+from grpclib.metadata import Deadline, encode_metadata
+from multidict import MultiDict
 
 from blazerpc_client.errors import Internal, InvalidArgument, translated
 
@@ -63,6 +64,44 @@ def parse_target(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
+class _GrpclibStream(grpclib.client.Stream[S, R]):
+    """A call that takes a status for what it is, also where no content-type stands beside it.
+
+    grpclib's own server leaves it out when it has no such method, and its client takes that for
+    an answer of something that is not gRPC.
+    """
+
+    def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
+        if "grpc-status" not in headers_map:
+            super()._raise_for_content_type(headers_map)
+
+
+class _GrpclibChannel(grpclib.client.Channel):
+    """grpclib's channel, making such calls."""
+
+    def call(
+        self,
+        path: str,
+        cardinality: Cardinality,
+        request_class: type[S],
+        response_class: type[R],
+        options: CallOptions,
+    ) -> grpclib.client.Stream[S, R]:
+        timeout = options.timeout
+        return _GrpclibStream(
+            self,
+            path,
+            cast(Any, MultiDict(options.metadata)),
+            cardinality,
+            request_class,
+            response_class,
+            codec=self._codec,
+            status_details_codec=self._status_details_codec,
+            dispatch=self.__dispatch__,
+            deadline=None if timeout is None else Deadline.from_timeout(timeout),
+        )
+
+
 class Channel:
     """A connection to one server, made at the first call and again after it was lost.
 
@@ -76,7 +115,7 @@ class Channel:
     def __init__(self, target: str) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
-        self._channel: grpclib.client.Channel | None = None
+        self._channel: _GrpclibChannel | None = None
 
     async def unary(
         self, path: str, request: Message, response_class: type[R], options: CallOptions
@@ -123,15 +162,8 @@ class Channel:
         """Return a call that has not been sent yet; its errors are grpclib's own."""
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
-            self._channel = grpclib.client.Channel(self._host, self._port)
-        return self._channel.request(
-            path,
-            cardinality,
-            request_class,
-            response_class,
-            timeout=options.timeout,
-            metadata=options.metadata,
-        )
+            self._channel = _GrpclibChannel(self._host, self._port)
+        return self._channel.call(path, cardinality, request_class, response_class, options)
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""

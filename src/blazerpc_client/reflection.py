@@ -33,7 +33,7 @@ _INFRASTRUCTURE: Final = ("grpc.reflection.", "grpc.health.")
 _MAX_FILES: Final = 4096
 
 #: Seconds that reading all descriptors may take.
-_TIMEOUT: Final = 30.0
+_TIMEOUT: Final = 10.0
 
 _FILE: Final = """
 name: "reflection.proto" syntax: "proto3" package: "PACKAGE"

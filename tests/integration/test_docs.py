@@ -1,0 +1,68 @@
+"""The documentation's Python is run, in order; its app is served, its client generated."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, StartServer
+from tests.integration.conftest import blaze
+
+DOCUMENTS = ["README.md", "docs/server.md", "docs/client.md"]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+APP = "# app.py\n"
+
+
+def test_every_document_is_tested() -> None:
+    found = {path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+    with_code = {str(path) for path in found if "```python" in (ROOT / path).read_text()}
+    assert with_code == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_examples_run(document: str, tmp_path: Path, start_server: StartServer) -> None:
+    app, *blocks = BLOCK.findall((ROOT / document).read_text())
+    assert app.startswith(APP)
+    (tmp_path / "app.py").write_text(app)
+    server = start_server("app:app", directory=tmp_path)
+    done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for block in blocks:
+        code = block.replace("localhost:50051", server.target).replace("50051", str(server.port))
+        run(code, tmp_path)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_examples_are_typed(document: str, tmp_path: Path, start_server: StartServer) -> None:
+    app, *blocks = BLOCK.findall((ROOT / document).read_text())
+    (tmp_path / "app.py").write_text(app)
+    server = start_server("app:app", directory=tmp_path)
+    assert blaze("client", "gen", "--from", server.target, cwd=tmp_path).returncode == 0
+    for number, block in enumerate(blocks):
+        (tmp_path / f"block_{number}.py").write_text(block)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--disable-error-code=type-arg", "."],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def run(code: str, directory: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
