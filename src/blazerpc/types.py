@@ -165,7 +165,7 @@ def extract_type_info(func: Callable[..., object]) -> TypeInfo:
     target = func if inspect.isroutine(func) else type(func).__call__
     try:
         hints = get_type_hints(target, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise ValidationError(f"an annotation cannot be evaluated: {error}") from None
     return TypeInfo(
         inputs={name: hints.get(name, MISSING) for name in inspect.signature(func).parameters},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import grpclib.client
 from google.protobuf.message import Message
@@ -19,23 +19,29 @@ R = TypeVar("R", bound=Message)
 
 Metadata = Mapping[str, str | bytes]
 
+# A grpc-timeout has eight digits at most, and seconds are the largest unit in use here.
+# https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+_MAX_TIMEOUT: Final = 99_999_999
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
     """What applies to a call besides its arguments.
 
     Attributes:
-        timeout: seconds the call may take; None sets no deadline.
+        timeout: seconds the call may take, up to three years; None sets no deadline.
         metadata: sent with the call; a value is bytes when its key ends in ``-bin``, else str.
 
     Raises:
-        InvalidArgument: for metadata that gRPC cannot carry.
+        InvalidArgument: for a timeout or metadata that gRPC cannot carry.
     """
 
     timeout: float | None = None
     metadata: Metadata = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.timeout is not None and not 0 <= self.timeout <= _MAX_TIMEOUT:
+            raise InvalidArgument(f"timeout: {self.timeout} is out of range", field="timeout")
         try:
             encode_metadata(self.metadata)
         except (TypeError, ValueError) as error:

@@ -169,7 +169,9 @@ def translated(target: str) -> Iterator[None]:
         yield
     except GRPCError as error:
         raise error_from(error) from None
-    except TimeoutError:  # before OSError, whose subclass it is
+    except TimeoutError as error:  # before OSError, whose subclass it is
+        if error.errno is not None:  # the system's, of a connection that nobody answered
+            raise Unavailable(f"cannot reach {target}: {error.strerror}") from error
         raise DeadlineExceeded("deadline exceeded") from None
     except StreamTerminatedError as error:
         raise Unavailable(f"{target}: {error}") from error

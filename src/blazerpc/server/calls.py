@@ -31,6 +31,7 @@ class Call:
     Attributes:
         method: path of the rpc, ``/blazerpc.InferenceService/PredictSentiment``.
         peer: who called.
+        address: of the peer, ``127.0.0.1:50123``.
         task: that serves it.
         status: how it ended; None while it runs.
         known: whether the server has such an rpc; if not, ``method`` is whatever the client sent.
@@ -40,6 +41,7 @@ class Call:
 
     method: str
     peer: Peer
+    address: str
     task: asyncio.Task[Any]
     known: bool = True
     status: Status | None = None
@@ -82,7 +84,13 @@ class CallTracker:
         task = asyncio.current_task()
         assert task is not None  # grpclib gives each call a task
         known = event.method_func is not unimplemented
-        call = Call(method=event.method_name, peer=event.peer, task=task, known=known)
+        call = Call(
+            method=event.method_name,
+            peer=event.peer,
+            address=_address(event.peer),
+            task=task,
+            known=known,
+        )
         _current.set(call)
         self.in_flight.add(call)
         event.method_func = _noting_interruption(event.method_func, call)
@@ -107,6 +115,12 @@ class CallTracker:
 
 
 _trackers: WeakKeyDictionary[Server, CallTracker] = WeakKeyDictionary()
+
+
+def _address(peer: Peer) -> str:
+    # Asked for at the start: a connection that is closed may not know its peer any more.
+    address = peer.addr()
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"
 
 
 def _noting_interruption(handler: IServerMethodFunc, call: Call) -> IServerMethodFunc:

@@ -7,8 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
@@ -134,6 +133,7 @@ class GRPCServer:
         self._grace_period = grace_period
         self._server: _Server | None = None
         self._tracker: CallTracker | None = None
+        self._signals: tuple[signal.Signals, ...] = ()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -171,33 +171,29 @@ class GRPCServer:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
         self._server = server
+        # Before anybody is told that the server is there: they may stop it at once.
+        self._handle_signals()
         log.info("listening on %s:%d", host, server.port)
 
     async def wait(self) -> None:
         """Serve until ``stop`` or a signal; return when all calls have ended."""
-        with self._signals():
+        try:
             await self._stopping.wait()
             await self._drain()
+        finally:
+            for number in self._signals:
+                asyncio.get_running_loop().remove_signal_handler(number)
 
     async def stop(self) -> None:
         """Begin to drain; ``start`` returns when that is done."""
         self._stopping.set()
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _handle_signals(self) -> None:
         """Stop on SIGINT and SIGTERM, where a loop can take signals: not in another thread."""
-        loop = asyncio.get_running_loop()
-        if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+        if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
+            self._signals = (signal.SIGINT, signal.SIGTERM)
+            for number in self._signals:
+                asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():

@@ -74,10 +74,8 @@ class LoggingMiddleware(Middleware):
 
     def on_finish(self, call: Call) -> None:  # noqa: D102
         assert call.status is not None
-        address = call.peer.addr()
-        peer = f"{address[0]}:{address[1]}" if address else "unknown"
         milliseconds = call.duration * 1000
-        self._log.info("%s %s %.1fms %s", call.method, call.status.name, milliseconds, peer)
+        self._log.info("%s %s %.1fms %s", call.method, call.status.name, milliseconds, call.address)
 
 
 class MetricsMiddleware(Middleware):
