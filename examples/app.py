@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from blazerpc import BlazeApp, TensorInput, TensorOutput
 from examples.digits import Digits
@@ -30,8 +29,8 @@ def predict_sentiment(text: str) -> float:
 
 @app.model("digits")
 def predict_digits(
-    x: TensorInput[npt.NDArray[np.float32], "batch", 64],
-) -> TensorOutput[npt.NDArray[np.float64], "batch", 10]:
+    x: TensorInput[np.float32, "batch", 64],
+) -> TensorOutput[np.float64, "batch", 10]:
     """Classify 8x8 images of handwritten digits.
 
     Pixels run from 0 (white) to 16 (black), row by row; the result is each digit's probability.

@@ -28,7 +28,7 @@ class InferenceClient(ServiceClient):
     ) -> npt.NDArray[np.float64]:
         """Classify 8x8 images of handwritten digits.
 
-        Pixels run from 0 (white) to 16 (black), row by row; the result is the probability of each digit.
+        Pixels run from 0 (white) to 16 (black), row by row; the result is each digit's probability.
 
         Tensors:
             x: float32 (batch, 64)
