@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -111,23 +112,27 @@ def bare_stream(text: str) -> str:  # type: ignore[misc]  # a bare type on a gen
     yield from text
 
 
-@app.model("sleep")
-async def sleep(seconds: float) -> str:
-    print("sleeping", file=sys.stderr, flush=True)
-    await asyncio.sleep(seconds)
-    return "slept"
+@app.model("hold")
+async def hold(until: str) -> str:
+    """Wait until a file of that name exists."""
+    print("holding", file=sys.stderr, flush=True)
+    while not Path(until).exists():
+        await asyncio.sleep(0.01)
+    return "released"
 
 
-@app.model("sleep-sync")
-def sleep_sync(seconds: float) -> str:
-    print("sleeping", file=sys.stderr, flush=True)
-    time.sleep(seconds)
-    return "slept"
+@app.model("hold-sync")
+def hold_sync(until: str) -> str:
+    """Wait likewise, and keep a thread busy with it."""
+    print("holding", file=sys.stderr, flush=True)
+    while not Path(until).exists():
+        time.sleep(0.01)
+    return "released"
 
 
 @app.model("stuck")
 def stuck(forever: bool) -> str:
-    print("sleeping", file=sys.stderr, flush=True)
+    print("holding", file=sys.stderr, flush=True)
     if forever:
         threading.Event().wait()
     return "never"

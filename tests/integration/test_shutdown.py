@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from grpclib.client import Channel
@@ -18,39 +19,48 @@ SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
 
 
-async def in_flight(server: ServerProcess, calls: int = 1) -> None:
-    """Wait until so many calls have reached their models."""
-    async with asyncio.timeout(10):
-        while server.errors().count("sleeping") < calls:
+async def logged(server: ServerProcess, text: str) -> None:
+    """Wait until the server has written ``text`` to its standard error."""
+    async with asyncio.timeout(30):
+        while text not in server.errors():
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("model", ["sleep", "sleep-sync"])
+async def in_flight(server: ServerProcess) -> None:
+    """Wait until a call has reached its model."""
+    await logged(server, "holding")
+
+
+@pytest.mark.parametrize("model", ["hold", "hold-sync"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_call_in_flight_completes(
-    start_server: StartServer, model: str, number: signal.Signals
+    start_server: StartServer, tmp_path: Path, model: str, number: signal.Signals
 ) -> None:
-    server = start_server("tests.apps.models:app")
+    server = start_server("tests.apps.models:app", "--grace", "50")
+    release = tmp_path / "release"
     async with BlazeClient("127.0.0.1", server.port) as client:
-        slow = asyncio.create_task(client.predict(model, seconds=1.0))
+        slow = asyncio.create_task(client.predict(model, until=str(release)))
         await in_flight(server)
         server.signal(number)
-        assert await slow == "slept"
+        await logged(server, "stopping: 1 calls in flight")
+        release.touch()
+        assert await slow == "released"
     code, errors = await asyncio.to_thread(server.wait)
     assert code == 0
     assert "Traceback" not in errors
 
 
 async def test_while_draining_health_says_so_and_new_calls_and_connections_are_refused(
-    start_server: StartServer,
+    start_server: StartServer, tmp_path: Path
 ) -> None:
-    server = start_server("tests.apps.models:app")
+    server = start_server("tests.apps.models:app", "--grace", "50")
+    release = tmp_path / "release"
     health, overall = Channel("127.0.0.1", server.port), HealthCheckRequest()
     ours = HealthCheckRequest(service="blazerpc.InferenceService")
     async with BlazeClient("127.0.0.1", server.port) as client, health:
         stub = HealthStub(health)
         assert [(await stub.Check(r)).status for r in (overall, ours)] == [SERVING, SERVING]
-        slow = asyncio.create_task(client.predict("sleep", seconds=1.5))
+        slow = asyncio.create_task(client.predict("hold", until=str(release)))
         await in_flight(server)
         async with stub.Watch.open() as watch:
             await watch.send_message(overall, end=True)
@@ -64,19 +74,20 @@ async def test_while_draining_health_says_so_and_new_calls_and_connections_are_r
             async with BlazeClient("127.0.0.1", server.port) as late:
                 with pytest.raises(Unavailable, match="cannot reach"):
                     await late.predict("greet", name="a", times=1)
-            assert await slow == "slept"
+            release.touch()
+            assert await slow == "released"
             await watch.cancel()
     code, _ = await asyncio.to_thread(server.wait)
     assert code == 0
 
 
-@pytest.mark.parametrize("model", ["sleep", "sleep-sync"])
+@pytest.mark.parametrize("model", ["hold", "hold-sync"])
 async def test_a_call_that_outlives_the_grace_period_is_cancelled_and_the_process_ends(
     start_server: StartServer, model: str
 ) -> None:
     server = start_server("tests.apps.models:app", "--grace", "0.2")
     async with BlazeClient("127.0.0.1", server.port) as client:
-        slow = asyncio.create_task(client.predict(model, seconds=50.0))
+        slow = asyncio.create_task(client.predict(model, until="/never"))
         await in_flight(server)
         started = time.monotonic()
         server.signal(signal.SIGTERM)
@@ -84,7 +95,7 @@ async def test_a_call_that_outlives_the_grace_period_is_cancelled_and_the_proces
             await slow
         code, errors = await asyncio.to_thread(server.wait)
     assert code == 0
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
     assert "cancelling 1 calls" in errors
 
 
@@ -105,16 +116,14 @@ async def test_a_model_that_never_returns_does_not_keep_the_process(
 async def test_a_second_signal_ends_the_wait(start_server: StartServer) -> None:
     server = start_server("tests.apps.models:app", "--grace", "50")
     async with BlazeClient("127.0.0.1", server.port) as client:
-        slow = asyncio.create_task(client.predict("sleep", seconds=45.0))
+        slow = asyncio.create_task(client.predict("hold", until="/never"))
         await in_flight(server)
         server.signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
-            while "stopping" not in server.errors():
-                await asyncio.sleep(0.01)
-            server.signal(signal.SIGTERM)
-            with pytest.raises(RpcError):
-                await slow
-            code, _ = await asyncio.to_thread(server.wait)
+        await logged(server, "stopping: 1 calls in flight")
+        server.signal(signal.SIGTERM)
+        with pytest.raises(RpcError):
+            await slow
+    code, _ = await asyncio.to_thread(server.wait)
     assert code == 0
 
 

@@ -88,9 +88,7 @@ def python_type(x: TensorInput[int, "batch"]) -> None: ...  # E: int is no tenso
 def objects(x: TensorInput[np.object_, "batch"]) -> None: ...  # E: np.object_ is no tensor element
 
 
-def dates(
-    x: TensorOutput[np.datetime64, "batch"],
-) -> None: ...  # E: np.datetime64 is no tensor element
+def dates(x: TensorOutput[np.datetime64, "batch"]) -> None: ...  # E: np.datetime64 is no
 
 
 def number_first(x: TensorInput[3, np.float32]) -> None: ...  # E: the element type comes first
