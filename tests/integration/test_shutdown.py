@@ -74,9 +74,9 @@ async def test_while_draining_health_says_so_and_new_calls_and_connections_are_r
             async with BlazeClient("127.0.0.1", server.port) as late:
                 with pytest.raises(Unavailable, match="cannot reach"):
                     await late.predict("greet", name="a", times=1)
-            release.touch()
-            assert await slow == "released"
             await watch.cancel()
+        release.touch()
+        assert await slow == "released"
     code, _ = await asyncio.to_thread(server.wait)
     assert code == 0
 

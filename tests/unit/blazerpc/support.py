@@ -1,0 +1,113 @@
+"""Servers in a test's own event loop, and a client that sends any bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from grpclib.client import Channel
+from grpclib.const import Cardinality
+from grpclib.encoding.base import CodecBase
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
+from grpclib.exceptions import GRPCError
+
+from blazerpc import BlazeApp, BlazeClient, ServeOptions
+from blazerpc.server import GRPCServer
+
+#: How long a test waits for what should come at once: its end means that it never came.
+PATIENCE = 5.0
+
+
+class RawCodec(CodecBase):
+    """Sends and receives bytes as they are."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, message_type: Any) -> bytes:
+        assert isinstance(message, bytes)
+        return message
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        return data
+
+
+class Running:
+    """A server that serves, and a channel to it."""
+
+    def __init__(self, server: GRPCServer, channel: Channel) -> None:
+        self.server = server
+        self.port = server.port
+        self.channel = channel
+        self.ended = asyncio.create_task(server.wait())
+
+    async def call(self, rpc: str, request: bytes, *, timeout: float | None = None) -> bytes:
+        """Call a model by the name of its rpc, without ``Predict``."""
+        path = f"/blazerpc.InferenceService/Predict{rpc}"
+        return await unary(self.channel, path, request, timeout=timeout)
+
+    async def failure(
+        self, rpc: str, request: bytes = b"", *, timeout: float | None = None
+    ) -> GRPCError:
+        """Return the error that such a call ends with."""
+        with pytest.raises(GRPCError) as caught:
+            async with asyncio.timeout(PATIENCE):
+                await self.call(rpc, request, timeout=timeout)
+        return caught.value
+
+    async def stop(self) -> None:
+        """Stop, and wait until all calls have ended."""
+        await self.server.stop()
+        async with asyncio.timeout(PATIENCE):
+            await self.ended
+
+
+async def unary(
+    channel: Channel, path: str, request: bytes, *, timeout: float | None = None
+) -> bytes:
+    stream = channel.request(path, Cardinality.UNARY_UNARY, bytes, bytes, timeout=timeout)
+    async with stream:
+        await stream.send_message(request, end=True)
+        response = await stream.recv_message()
+    assert isinstance(response, bytes)
+    return response
+
+
+@asynccontextmanager
+async def running(server: GRPCServer) -> AsyncIterator[Running]:
+    """Serve until the end of the block."""
+    await server.listen("127.0.0.1", 0)
+    codec = ProtoStatusDetailsCodec()
+    async with Channel("127.0.0.1", server.port, codec=RawCodec(), status_details_codec=codec) as c:
+        run = Running(server, c)
+        try:
+            yield run
+        finally:
+            await run.stop()
+
+
+@asynccontextmanager
+async def serving(app: BlazeApp, *, grace: float = 0.5) -> AsyncIterator[Running]:
+    """Serve all models of ``app`` until the end of the block."""
+    async with running(app.server(ServeOptions(port=0, grace_period=grace))) as run:
+        yield run
+
+
+@asynccontextmanager
+async def client_of(app: BlazeApp, run: Running) -> AsyncIterator[BlazeClient]:
+    async with BlazeClient("127.0.0.1", run.port, app.registry) as client:
+        yield client
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop run until ``holds``, which nothing announces."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """Return a length-delimited field of less than 128 bytes."""
+    return bytes([number << 3 | 2, len(payload)]) + payload
