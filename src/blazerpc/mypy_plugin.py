@@ -5,9 +5,9 @@ In ``pyproject.toml``::
     [tool.mypy]
     plugins = ["blazerpc.mypy_plugin"]
 
-A type checker sees ``TensorInput`` and ``TensorOutput`` as ``Annotated``, whose metadata it does not
-look up, so that a quoted dimension is no undefined name. Without this plugin the first argument would
-be the whole type: right for ``npt.NDArray[np.float32]``, and an element instead of an array for
+A type checker sees ``TensorInput`` and ``TensorOutput`` as ``Annotated``, whose metadata it does
+not look up, so that a quoted dimension is no undefined name. Without this plugin the first argument
+is the whole type: right for ``npt.NDArray[np.float32]``, an element instead of an array for
 ``np.float32``.
 """
 

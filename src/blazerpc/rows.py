@@ -9,10 +9,14 @@ add a class here and list it in ``ROWS``; if protobuf has no such field yet, add
 
 from __future__ import annotations
 
+import json
+import math
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, Self, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Final, Self, Union, get_args, get_origin
 
 import numpy as np
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
@@ -20,6 +24,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from blazerpc.exceptions import ValidationError
 from blazerpc.types import PYTHON_TYPE_MAP, Tensor, _TensorType, array_element
 from blazerpc_client.wire.dtypes import numpy_name, supported_dtypes
+from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import TENSOR_MESSAGE
 from blazerpc_client.wire.options import write_tensor
 from blazerpc_client.wire.scalars import SCALARS
@@ -46,7 +51,8 @@ _NUMPY_SCALARS: Final[dict[type[np.generic], str]] = {
 
 ACCEPTED: Final = (
     "str, int, float, bool, bytes, a NumPy scalar type (np.float64), a list of one of these, "
-    "TensorInput[np.float32, 'batch', 4] or Annotated[npt.NDArray[np.float32], Tensor('batch', 4)]"
+    "TensorInput[np.float32, 'batch', 4], Annotated[npt.NDArray[np.float32], Tensor('batch', 4)], "
+    "or one of these | None"
 )
 
 
@@ -69,6 +75,18 @@ class Row(ABC):
     @abstractmethod
     def __str__(self) -> str:
         """Return the type as one tells it to a person."""
+
+    def omissible(self) -> Row:
+        """Return the row of a parameter of this type that has a default."""
+        return OptionalRow(self)
+
+    def default_json(self, default: object) -> str | None:
+        """Return a default as JSON, for people to read; None when JSON has no word for it.
+
+        Raises:
+            WireError: when the default is not of this type.
+        """
+        return None
 
     def adapter(self) -> Adapter | None:
         """Return what turns the wire's plain value into the annotated type, None if nothing has to.
@@ -93,6 +111,15 @@ class ScalarRow(Row):
     def describe(self, field: FieldDescriptorProto) -> None:  # noqa: D102
         field.type = _FIELD_TYPES[self.proto]
         field.label = FieldDescriptorProto.LABEL_OPTIONAL
+
+    def default_json(self, default: object) -> str | None:  # noqa: D102
+        value = SCALARS[_FIELD_TYPES[self.proto]].convert(default)
+        if isinstance(value, bytes):
+            value = b64encode(value).decode()
+        if isinstance(value, float) and not math.isfinite(value):
+            # As in protobuf's JSON: the language itself has no word for them.
+            value = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+        return json.dumps(value, ensure_ascii=False)
 
     def __str__(self) -> str:
         return next(
@@ -189,12 +216,60 @@ class ListRow(Row):
 
         return adapt_each
 
+    def omissible(self) -> Row:  # noqa: D102
+        return self
+
+    def default_json(self, default: object) -> str | None:  # noqa: D102
+        if default != []:
+            raise WireError(
+                "protobuf cannot tell an absent list from an empty one; only [] will do"
+            )
+        return "[]"
+
     def __str__(self) -> str:
         return f"list[{self.item}]"
 
 
+@dataclass(frozen=True)
+class OptionalRow(Row):
+    """``T | None``: a value that may be absent."""
+
+    present: Row
+
+    @classmethod
+    def match(cls, annotation: object) -> Self | None:  # noqa: D102
+        if get_origin(annotation) not in (Union, UnionType):
+            return None
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+        if len(kinds) == len(get_args(annotation)) or len(kinds) > 1:
+            raise ValidationError("a union is not supported, but for T | None")
+        present = row_of(kinds[0])
+        if isinstance(present, ListRow):
+            raise ValidationError(
+                "protobuf cannot tell an absent list from an empty one; leave the None out"
+            )
+        return cls(present)
+
+    def omissible(self) -> Row:  # noqa: D102
+        return self
+
+    def default_json(self, default: object) -> str | None:  # noqa: D102
+        return None if default is None else self.present.default_json(default)
+
+    def describe(self, field: FieldDescriptorProto) -> None:  # noqa: D102
+        self.present.describe(field)
+        field.proto3_optional = True
+
+    def adapter(self) -> Adapter | None:  # noqa: D102
+        adapt = self.present.adapter()
+        return None if adapt is None else lambda value: None if value is None else adapt(value)
+
+    def __str__(self) -> str:
+        return f"{self.present} | None"
+
+
 #: Every kind of annotation, tried in order.
-ROWS: Final[tuple[type[Row], ...]] = (ScalarRow, NumpyScalarRow, TensorRow, ListRow)
+ROWS: Final[tuple[type[Row], ...]] = (ScalarRow, NumpyScalarRow, TensorRow, ListRow, OptionalRow)
 
 
 def row_of(annotation: object) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -74,6 +74,12 @@ class _TensorType:
     def __repr__(self) -> str:
         kind = "TensorInput" if self.is_input else "TensorOutput"
         return f"{kind}[{', '.join([self.dtype.__name__, *map(repr, self.shape)])}]"
+
+    def __or__(self, other: Any) -> Any:
+        return Union[self, other]  # noqa: UP007 - this is what | means here
+
+    def __ror__(self, other: Any) -> Any:
+        return Union[other, self]  # noqa: UP007 - likewise
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _TensorType):

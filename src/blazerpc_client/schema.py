@@ -27,8 +27,8 @@ from google.protobuf.message import Message
 from blazerpc_client.errors import arguments_checked, response_checked
 from blazerpc_client.naming import client_name, method_name
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.fields import MessageCodec, is_tensor
-from blazerpc_client.wire.options import ModelOptions, read_model, read_tensor
+from blazerpc_client.wire.fields import MessageCodec, is_optional, is_tensor
+from blazerpc_client.wire.options import ModelOptions, read_default, read_model, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
 from blazerpc_client.wire.tensors import Dims, TensorSpec
 
@@ -49,6 +49,8 @@ class FieldSpec:
         element: the Python type of one value: ``int``, ``float``, ``str``, ``bool``, ``bytes``,
             or ``ndarray``.
         repeated: whether the field is a list.
+        optional: whether it may be absent, which is None.
+        default: what the server takes then, as JSON; None when the schema does not say.
         tensor: the declared tensor type, when the field is a tensor and the schema declares one.
     """
 
@@ -57,7 +59,14 @@ class FieldSpec:
     proto: str
     element: type[object]
     repeated: bool
+    optional: bool
+    default: str | None
     tensor: TensorSpec | None
+
+    @property
+    def omissible(self) -> bool:
+        """Whether a caller can leave it out; a list can have a default without being optional."""
+        return self.optional or self.default is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +293,8 @@ def _field_spec(field: FieldDescriptor) -> FieldSpec:
         proto=scalar.name if scalar else "message",
         element=scalar.python if scalar else np.ndarray[Any, Any],
         repeated=field.is_repeated,
+        optional=is_optional(field),
+        default=read_default(field),
         tensor=None if scalar else read_tensor(field),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import GenericAlias
+from types import GenericAlias, NoneType
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,10 @@ SCALARS: dict[str, Any] = {
 DTYPES: dict[str, type[np.generic]] = {name: dtype for dtype, name in DTYPE_MAP.items()}
 
 
-def _echo(annotation: Any, expected: type) -> Callable[..., object]:
+def _echo(annotation: Any, *expected: type) -> Callable[..., object]:
     def model(value: Any) -> Any:
         # The function gets what its annotation says, not merely something that prints alike.
-        assert type(value) is expected, type(value)
+        assert type(value) in expected, type(value)
         return value
 
     model.__annotations__ = {"value": annotation, "return": annotation}
@@ -53,7 +53,11 @@ for name, scalar in SCALARS.items():
     app.model(name)(_echo(scalar, scalar))
     app.model(f"list_{name}")(_echo(GenericAlias(list, scalar), list))
     app.model(f"stream_{name}")(_stream(scalar))
+    app.model(f"optional_{name}")(_echo(scalar | None, scalar, NoneType))
 for name, dtype in DTYPES.items():
     app.model(f"scalar_tensor_{name}")(_echo(TensorInput[dtype], np.ndarray))
     app.model(f"tensor_{name}")(_echo(TensorInput[dtype, "rows", "columns"], np.ndarray))
+    app.model(f"optional_tensor_{name}")(
+        _echo(TensorInput[dtype, "size"] | None, np.ndarray, NoneType)
+    )
     app.model(f"stream_tensor_{name}")(_stream(TensorInput[dtype, "rows", "columns"]))

@@ -138,6 +138,21 @@ def stuck(forever: bool) -> str:
     return "never"
 
 
+@app.model("defaults")
+def defaults(
+    text: str,
+    top_k: int = 3,
+    temperature: np.float64 = np.float64(0.5),  # noqa: B008 - a scalar does not change
+    bias: float | None = None,
+    limit: int | None = 7,
+    tags: list[str] = [],  # noqa: B006 - what is tested
+    raw: bytes = b"\x00",
+    x: Vector | None = None,
+) -> str:
+    """Show what arrived."""
+    return repr((text, top_k, float(temperature), bias, limit, tags, raw, x))
+
+
 @app.model("greet", version="2")
 def greet_in_turn(name: str, others: list[str]) -> str:
     return " ".join([name, *others])

@@ -20,7 +20,7 @@ from tests.integration.conftest import generated
 
 # Loop and server are shared on purpose: it is one server that must stand all values.
 many = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -101,6 +101,15 @@ def test_lists(client: Client, kind: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", SCALARS)
 @many
+@given(data=st.data())
+def test_what_may_be_absent(client: Client, kind: str, data: st.DataObject) -> None:
+    # Zero and empty are values here, and not absent.
+    value = data.draw(st.none() | VALUES[kind])
+    assert _same(client.call(f"optional_{kind}", value), value)
+
+
+@pytest.mark.parametrize("kind", SCALARS)
+@many
 @given(data=st.data(), count=st.integers(0, 5))
 def test_streams(client: Client, kind: str, data: st.DataObject, count: int) -> None:
     value = data.draw(VALUES[kind])
@@ -115,8 +124,8 @@ def arrays(dtype: type[np.generic], dimensions: int) -> st.SearchStrategy[npt.ND
     kind = np.dtype(dtype).kind
     if kind == "U":
         # NumPy itself drops trailing NULs; such an element cannot be made.
-        elements: Any = text.map(lambda value: value.rstrip("\0"))
-        return hnp.arrays(np.dtype("U8"), shape, elements=elements.map(lambda value: value[:8]))
+        elements: Any = text.map(lambda value: value[:8].rstrip("\0"))
+        return hnp.arrays(np.dtype("U8"), shape, elements=elements)
     if kind == "S":
         return hnp.arrays(np.dtype("S8"), shape)
     if kind == "V":  # bfloat16, which hypothesis does not know
@@ -149,6 +158,13 @@ def test_tensors(client: Client, kind: str, data: st.DataObject) -> None:
 def test_tensors_without_dimensions(client: Client, kind: str, data: st.DataObject) -> None:
     array = data.draw(arrays(DTYPES[kind], 0))
     _assert_same_arrays(client.call(f"scalar_tensor_{kind}", array), array)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_tensors_that_may_be_absent(client: Client, kind: str) -> None:
+    assert client.call(f"optional_tensor_{kind}", None) is None
+    empty = np.empty(0, DTYPES[kind])
+    _assert_same_arrays(client.call(f"optional_tensor_{kind}", empty), empty)
 
 
 @pytest.mark.parametrize("kind", DTYPES)

@@ -61,7 +61,10 @@ def served(app: BlazeApp) -> Table:
 
 
 def _takes(model: ModelInfo) -> str:
-    return ", ".join(f"{name}: {row}" for name, row in model.parameters.items())
+    return ", ".join(
+        f"{name}: {row}" + (f" = {model.defaults[name]!r}" if name in model.defaults else "")
+        for name, row in model.parameters.items()
+    )
 
 
 def _gives(model: ModelInfo) -> str:

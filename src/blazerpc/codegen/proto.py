@@ -42,12 +42,16 @@ def proto_text(file: FileDescriptorProto) -> str:
 def _message(message: DescriptorProto) -> Iterator[str]:
     yield f"message {message.name} {{"
     for field in message.field:
-        repeated = field.label == FieldDescriptorProto.LABEL_REPEATED
+        label = ""
+        if field.label == FieldDescriptorProto.LABEL_REPEATED:
+            label = "repeated "
+        elif field.proto3_optional:
+            label = "optional "
         # The full name: inside a message, a field of the type's name would hide the type.
         kind = field.type_name or SCALARS[field.type].name
         options = _options(field_options(field.options))
         brackets = f" [{', '.join(options)}]" if options else ""
-        yield f"  {'repeated ' if repeated else ''}{kind} {field.name} = {field.number}{brackets};"
+        yield f"  {label}{kind} {field.name} = {field.number}{brackets};"
     yield "}"
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from google.protobuf import descriptor_pb2, text_format
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 
+from blazerpc.rows import Row
 from blazerpc.runtime.registry import ModelInfo, ModelRegistry
 from blazerpc_client.schema import RESULT, Schema
-from blazerpc_client.wire.options import OPTIONS_DESCRIPTOR, ModelOptions, write_model
+from blazerpc_client.wire.options import (
+    OPTIONS_DESCRIPTOR,
+    ModelOptions,
+    write_default,
+    write_model,
+)
 
 FILE_NAME: Final = "blaze_service.proto"
 PACKAGE: Final = "blazerpc"
@@ -62,7 +72,19 @@ def method_full_name(model: ModelInfo) -> str:
 
 def _add_messages(file: FileDescriptorProto, model: ModelInfo) -> None:
     request = file.message_type.add(name=f"{model.stem}Request")
-    for number, (name, row) in enumerate(model.parameters.items(), start=1):
-        row.describe(request.field.add(name=name, number=number))
-    response = file.message_type.add(name=f"{model.stem}Response")
-    model.result.describe(response.field.add(name=RESULT, number=1))
+    for name, row in model.parameters.items():
+        field = _add_field(request, name, row)
+        default = row.default_json(model.defaults[name]) if name in model.defaults else None
+        if default is not None:
+            write_default(field, default)
+    _add_field(file.message_type.add(name=f"{model.stem}Response"), RESULT, model.result)
+
+
+def _add_field(message: DescriptorProto, name: str, row: Row) -> FieldDescriptorProto:
+    field = message.field.add(name=name, number=len(message.field) + 1)
+    row.describe(field)
+    if field.proto3_optional:
+        # protoc puts an optional field alone into a oneof of this name, and so must we.
+        field.oneof_index = len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{name}")
+    return field

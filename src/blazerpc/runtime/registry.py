@@ -14,6 +14,7 @@ from blazerpc.exceptions import ModelNotFoundError, ValidationError
 from blazerpc.rows import ACCEPTED, Row, row_of
 from blazerpc.types import MISSING, extract_type_info
 from blazerpc_client.naming import method_name
+from blazerpc_client.wire.errors import WireError
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VERSION: Final = re.compile(r"[A-Za-z0-9_]+")
@@ -45,6 +46,7 @@ class ModelInfo:
         input_types: the annotation of each parameter, in order.
         output_type: the annotation of the result, or of one result of the stream.
         parameters: what each of ``input_types`` means.
+        defaults: of the parameters that have one.
         result: what ``output_type`` means.
         doc: the function's docstring, "" when it has none.
     """
@@ -56,6 +58,7 @@ class ModelInfo:
     input_types: Mapping[str, Any]
     output_type: Any
     parameters: Mapping[str, Row]
+    defaults: Mapping[str, object]
     result: Row
     doc: str
 
@@ -142,6 +145,15 @@ def _model_info(name: str, version: str, func: Callable[..., object], streaming:
     _refuse_parameters(func)
     info = extract_type_info(func)
     output, is_stream = _result(func, info["output"], streaming)
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(func).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    parameters = {
+        name: _with_default(_row(annotation, name), name, defaults)
+        for name, annotation in info["inputs"].items()
+    }
     return ModelInfo(
         name=name,
         version=version,
@@ -149,7 +161,8 @@ def _model_info(name: str, version: str, func: Callable[..., object], streaming:
         streaming=is_stream,
         input_types=MappingProxyType(info["inputs"]),
         output_type=output,
-        parameters=MappingProxyType({n: _row(a, n) for n, a in info["inputs"].items()}),
+        parameters=MappingProxyType(parameters),
+        defaults=MappingProxyType(defaults),
         result=_row(output, "return"),
         doc=inspect.getdoc(func) or "",
     )
@@ -169,6 +182,16 @@ def _row(annotation: object, field: str) -> Row:
         raise ValidationError(str(error), field=field) from None
 
 
+def _with_default(row: Row, field: str, defaults: Mapping[str, object]) -> Row:
+    if field not in defaults:
+        return row
+    try:
+        row.default_json(defaults[field])
+        return row.omissible()
+    except (ValidationError, WireError) as error:
+        raise ValidationError(f"default value: {error}", field=field) from None
+
+
 def _refuse_parameters(func: Callable[..., object]) -> None:
     """Raise for a signature that cannot be called by name with what a request holds."""
     try:
@@ -183,8 +206,6 @@ def _refuse_parameters(func: Callable[..., object]) -> None:
             raise ValidationError("*args and **kwargs are not allowed; name each", field=name)
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise ValidationError("positional-only; remove the '/'", field=name)
-        if parameter.default is not parameter.empty:
-            raise ValidationError("default values are not supported; remove it", field=name)
         if not _ASCII_IDENTIFIER.fullmatch(name):
             raise ValidationError("a name on the wire is ASCII; rename it", field=name)
         other = json_names.setdefault(_json_name(name), name)

@@ -39,20 +39,25 @@ class ModelCodec:
         self._model_name = model.name
         codecs = {field.name: field_codec(field) for field in descriptor.input_type.fields}
         self._parameters = [
-            (name, codecs[name].read, row.adapter()) for name, row in model.parameters.items()
+            (name, codecs[name].read, row.adapter(), name in model.defaults)
+            for name, row in model.parameters.items()
         ]
         self._result = field_codec(descriptor.output_type.fields_by_name[RESULT])
 
     def decode(self, request: Message, dims: Dims) -> dict[str, object]:
-        """Return the model's arguments, and bind the call's symbolic dimensions in ``dims``.
+        """Return the model's arguments, without those that are left to its defaults.
+
+        The call's symbolic dimensions are bound in ``dims``.
 
         Raises:
             ValidationError: naming the parameter that the request has no valid value for.
         """
         arguments = {}
         try:
-            for name, read, adapt in self._parameters:
+            for name, read, adapt, has_default in self._parameters:
                 value = read(request, dims)
+                if value is None and has_default:
+                    continue  # the function has it
                 arguments[name] = value if adapt is None else adapt(value)
         except WireError as error:
             raise ValidationError(error.message, field=error.field) from None

@@ -69,7 +69,9 @@ def annotation(field: FieldSpec, scope: Scope) -> str:
         text = f"{arrays}.NDArray[{_element(field.tensor, scope)}]"
     else:
         text = scope.builtin(field.element.__name__)
-    return f"{scope.builtin('list')}[{text}]" if field.repeated else text
+    if field.repeated:
+        text = f"{scope.builtin('list')}[{text}]"
+    return text
 
 
 def _element(tensor: TensorSpec | None, scope: Scope) -> str:
@@ -103,7 +105,10 @@ class _MessageClass:
             function, items = "field", [str(field.number), f'"{field.proto}"']
         if field.repeated:
             items.append("repeated=True")
-        head = f"{name}: {annotation(field, scope)} = {scope.member(_MESSAGES, function)}("
+        if field.optional:
+            items.append("optional=True")
+        kind = annotation(field, scope) + (" | None" if field.optional else "")
+        head = f"{name}: {kind} = {scope.member(_MESSAGES, function)}("
         return bracketed(head, items, ")", indent=4)
 
 
@@ -130,7 +135,7 @@ class _ClientMethod:
     def of(cls, spec: MethodSpec, scope: Scope) -> _ClientMethod:
         scope.member(".messages", "SCHEMA")
         shape = scope.member(_RUNTIME, "StreamMethod" if spec.streaming else "UnaryMethod")
-        result = annotation(spec.result, scope)
+        result = annotation(spec.result, scope) + (" | None" if spec.result.optional else "")
         names = [field.name for field in spec.request.fields]
         # A model may have a parameter called self.
         receiver = Scope(names).free("self")
@@ -150,7 +155,10 @@ def _signature(spec: MethodSpec, scope: Scope, receiver: str, result: str) -> st
     if spec.streaming:
         iterator = scope.member("collections.abc", "AsyncIterator")
         head, returns = f"def {spec.python_name}(", f"{iterator}[{result}]"
-    parameters = [f"{field.name}: {annotation(field, scope)}" for field in spec.request.fields]
+    parameters = [
+        f"{field.name}: {annotation(field, scope)}{' | None = None' if field.omissible else ''}"
+        for field in spec.request.fields
+    ]
     positional = [receiver] if receiver == "self" else [receiver, "/"]
     return bracketed(head, [*positional, "*", *parameters], f") -> {returns}:", indent=4)
 
@@ -171,12 +179,16 @@ def _body(spec: MethodSpec, receiver: str, constant: str, names: Sequence[str]) 
 
 
 def _documentation(spec: MethodSpec) -> str:
-    """Return the model's documentation, and the tensor types that an annotation cannot say."""
+    """Return the model's documentation, and what its annotations cannot say."""
     version = "" if spec.model.version == "1" else f", version {spec.model.version}"
     text = spec.model.doc.strip() or f"Call model {spec.model.name}{version}."
     fields = [*spec.request.fields, spec.result]
     tensors = [f"    {field.name}: {field.tensor}" for field in fields if field.tensor]
-    return "\n".join([text, "", "Tensors:", *tensors]) if tensors else text
+    defaults = [f"    {field.name}: {field.default}" for field in fields if field.default]
+    sections = {"Tensors:": tensors, "The server's defaults:": defaults}
+    for title, lines in sections.items():
+        text += "".join(f"\n{line}" for line in ["", title, *lines]) if lines else ""
+    return text
 
 
 def _messages(services: Iterable[ServiceSpec]) -> list[MessageSpec]:

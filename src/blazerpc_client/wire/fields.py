@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from blazerpc_client.wire import tensors
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.options import read_tensor
+from blazerpc_client.wire.options import read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS, Scalar
 from blazerpc_client.wire.tensors import Dims, TensorSpec
 
@@ -29,6 +29,8 @@ class FieldCodec(ABC):
 
     def __init__(self, field: FieldDescriptor) -> None:
         self.name = field.name
+        #: Whether a value can be left out: ``None``, and the server's default applies.
+        self.omissible = is_optional(field) or read_default(field) is not None
 
     @abstractmethod
     def read(self, message: Message, dims: Dims) -> object:
@@ -76,6 +78,8 @@ class ListField(FieldCodec):
         return list(getattr(message, self.name))
 
     def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
+        if value is None and self.omissible:
+            return
         if not isinstance(value, list | tuple):
             raise WireError(f"expected list, got {type(value).__name__}", field=self.name)
         getattr(message, self.name).extend(self._converted(value))
@@ -129,12 +133,37 @@ class TensorField(FieldCodec):
         tensor.data = data
 
 
+class OptionalField(FieldCodec):
+    """A field that may be absent, which is ``None``."""
+
+    def __init__(self, field: FieldDescriptor, present: FieldCodec) -> None:
+        super().__init__(field)
+        self._present = present
+
+    def read(self, message: Message, dims: Dims) -> object:  # noqa: D102
+        return self._present.read(message, dims) if message.HasField(self.name) else None
+
+    def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
+        if value is not None:
+            self._present.write(message, value, dims)
+
+
 def field_codec(field: FieldDescriptor) -> FieldCodec:
     """Return the codec of ``field``.
 
     Raises:
         WireError: when this version has no Python type for such a field.
     """
+    codec = _present_codec(field)
+    return OptionalField(field, codec) if is_optional(field) else codec
+
+
+def is_optional(field: FieldDescriptor) -> bool:
+    """Return whether the field is declared ``optional``: alone in a oneof, which protoc adds."""
+    return field.containing_oneof is not None and len(field.containing_oneof.fields) == 1
+
+
+def _present_codec(field: FieldDescriptor) -> FieldCodec:
     scalar = SCALARS.get(field.type)
     if scalar is not None:
         return ListField(field, scalar) if field.is_repeated else ScalarField(field, scalar)
@@ -161,13 +190,13 @@ class MessageCodec:
         self._message_class = message_class
 
     def encode(self, values: dict[str, object], dims: Dims) -> Message:
-        """Return a message of ``values``, one for each field.
+        """Return a message of ``values``, one for each field that cannot be left out.
 
         Raises:
             WireError: naming a field that is missing, not known, or of another type.
         """
         if values.keys() != self.fields.keys():
-            self._refuse_names(values)
+            self._check_names(values)
         message = self._message_class()
         for name, value in values.items():
             self.fields[name].write(message, value, dims)
@@ -181,10 +210,11 @@ class MessageCodec:
         """
         return {name: codec.read(message, dims) for name, codec in self.fields.items()}
 
-    def _refuse_names(self, values: dict[str, object]) -> None:
+    def _check_names(self, values: dict[str, object]) -> None:
         takes = ", ".join(self.fields)
         for name in values:
             if name not in self.fields:
                 raise WireError(f"no such parameter; there are: {takes}", field=name)
-        missing = next(name for name in self.fields if name not in values)
-        raise WireError("missing", field=missing)
+        for name, codec in self.fields.items():
+            if name not in values and not codec.omissible:
+                raise WireError("missing", field=name)

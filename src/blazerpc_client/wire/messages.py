@@ -24,18 +24,19 @@ from blazerpc_client.wire.fields import MessageCodec
 from blazerpc_client.wire.malformed import malformed_field
 
 
-def field(number: int, proto: str, *, repeated: bool = False) -> Any:
+def field(number: int, proto: str, *, repeated: bool = False, optional: bool = False) -> Any:
     """Return a dataclass field of the scalar type that protobuf calls ``proto``.
 
     The result is typed ``Any``, as that of ``dataclasses.field`` is in effect: it stands where a
     value of the annotated type is expected.
     """
-    return betterproto2.field(number, proto, repeated=repeated)
+    return betterproto2.field(number, proto, repeated=repeated, optional=optional)
 
 
-def tensor_field(number: int) -> Any:
+def tensor_field(number: int, *, optional: bool = False) -> Any:
     """Return a dataclass field that holds an array, ``TensorProto`` on the wire."""
-    return betterproto2.field(number, betterproto2.TYPE_MESSAGE, unwrap=lambda: TensorProto)
+    message = betterproto2.TYPE_MESSAGE
+    return betterproto2.field(number, message, unwrap=lambda: TensorProto, optional=optional)
 
 
 @dataclass(eq=False, repr=False)

@@ -37,9 +37,19 @@ OPTIONS_DESCRIPTOR: Final = text_format.Parse(
               json_name: "version" }
       field { name: "doc" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL json_name: "doc" }
     }
+    message_type {
+      name: "ParamOptions"
+      field { name: "default" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL json_name: "default"
+              proto3_optional: true oneof_index: 0 }
+      oneof_decl { name: "_default" }
+    }
     extension {
       name: "tensor" number: 51001 type: TYPE_MESSAGE label: LABEL_OPTIONAL json_name: "tensor"
       extendee: ".google.protobuf.FieldOptions" type_name: ".blazerpc.TensorOptions"
+    }
+    extension {
+      name: "param" number: 51002 type: TYPE_MESSAGE label: LABEL_OPTIONAL json_name: "param"
+      extendee: ".google.protobuf.FieldOptions" type_name: ".blazerpc.ParamOptions"
     }
     extension {
       name: "model" number: 51001 type: TYPE_MESSAGE label: LABEL_OPTIONAL json_name: "model"
@@ -61,6 +71,7 @@ _MethodOptions = message_factory.GetMessageClass(
 )
 # Message classes made at run time have no types to check: Any stays in this module.
 _TENSOR: Any = _pool.FindExtensionByName("blazerpc.tensor")
+_PARAM: Any = _pool.FindExtensionByName("blazerpc.param")
 _MODEL: Any = _pool.FindExtensionByName("blazerpc.model")
 
 
@@ -79,6 +90,13 @@ def write_tensor(field: FieldDescriptorProto, spec: TensorSpec) -> None:
     options.Extensions[_TENSOR].dtype = wire_name(spec.dtype)
     options.Extensions[_TENSOR].shape.extend(map(str, spec.shape))
     # Two pools, two FieldOptions classes: what one wrote reaches the other as bytes.
+    field.options.MergeFromString(options.SerializeToString())
+
+
+def write_default(field: FieldDescriptorProto, json: str) -> None:
+    """Add the default, as JSON, to ``(blazerpc.param)`` of ``field``."""
+    options = _FieldOptions()
+    options.Extensions[_PARAM].default = json
     field.options.MergeFromString(options.SerializeToString())
 
 
@@ -103,6 +121,13 @@ def read_tensor(field: FieldDescriptor) -> TensorSpec | None:
     tensor = options.Extensions[_TENSOR]
     shape = tuple(int(size) if size.isdecimal() else size for size in tensor.shape)
     return TensorSpec(dtype_of(tensor.dtype), shape)
+
+
+def read_default(field: FieldDescriptor) -> str | None:
+    """Return the default of ``field`` as JSON, None when the schema names none."""
+    options = field_options(field.GetOptions())
+    param = options.Extensions[_PARAM]
+    return param.default if param.HasField("default") else None
 
 
 def read_model(method: MethodDescriptor) -> ModelOptions | None:

@@ -35,17 +35,17 @@ from blazerpc import Tensor, TensorInput, TensorOutput
 Define = Callable[[str], Callable[..., object]]
 
 
-@pytest.fixture(params=["", "from __future__ import annotations\n"], ids=["plain", "future"])
+def execute(source: str) -> Callable[..., object]:
+    """Execute a definition of ``model``, and return it."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "model.py", "exec", dont_inherit=True), namespace)
+    return cast(Callable[..., object], namespace["model"])
+
+
+@pytest.fixture(params=["", "from __future__ import annotations"], ids=["plain", "future"])
 def define(request: pytest.FixtureRequest) -> Define:
     """Execute a definition of ``model``, with annotations as objects and as strings."""
-
-    def execute(source: str) -> Callable[..., object]:
-        namespace: dict[str, Any] = {}
-        code = compile(request.param + PRELUDE + source, "model.py", "exec", dont_inherit=True)
-        exec(code, namespace)
-        return cast(Callable[..., object], namespace["model"])
-
-    return execute
+    return lambda source: execute(request.param + PRELUDE + source)
 
 
 def test_a_tensor_input_is_a_dtype_and_a_shape() -> None:
@@ -160,7 +160,7 @@ def test_a_tensor_of_nothing_is_refused() -> None:
 
 
 def test_the_python_types_have_their_names_in_protobuf() -> None:
-    assert PYTHON_TYPE_MAP == {
+    assert dict(PYTHON_TYPE_MAP) == {
         float: "float",
         int: "int64",
         str: "string",
@@ -237,15 +237,14 @@ def test_a_wrapped_function_is_read_through_its_wrapper(define: Define) -> None:
         ("int |", "int |"),
         ("TensorInput[np.float32, -1]", "-1 is no tensor dimension"),
         ("list[TensorInput[float, 4]]", "float is no tensor element type"),
-        ("1 / 0", "division by zero"),
     ],
 )
 @pytest.mark.parametrize("at", ["x", "return"])
 def test_an_annotation_that_cannot_be_evaluated_is_refused_with_its_parameter(
-    define: Define, annotation: str, reason: str, at: str
+    annotation: str, reason: str, at: str
 ) -> None:
-    written = {"x": "int", "return": "int", at: annotation}
-    model = define(f"def model(x: {written['x']!r}) -> {written['return']!r}: ...")
+    quoted = {"x": "int", "return": "int", at: annotation}
+    model = execute(PRELUDE + f"def model(x: {quoted['x']!r}) -> {quoted['return']!r}: ...")
     with pytest.raises(ValidationError) as caught:
         extract_type_info(model)
     assert reason in str(caught.value)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blazerpc import BatchOptions, ConfigurationError, ServeOptions
+
+
+def test_the_defaults_are_allowed() -> None:
+    assert ServeOptions() == ServeOptions(host="127.0.0.1", port=50051, grace_period=5.0)
+    assert BatchOptions() == BatchOptions(enabled=True, max_size=32, timeout_ms=10.0)
+
+
+@pytest.mark.parametrize("port", [0, 1, 65535])
+def test_a_port_within_its_bounds_is_allowed(port: int) -> None:
+    assert ServeOptions(port=port).port == port
+
+
+@given(st.integers().filter(lambda port: not 0 <= port <= 65535))
+def test_a_port_out_of_its_bounds_is_refused_by_name(port: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"^port is {port}; it must be 0 to 65535$"):
+        ServeOptions(port=port)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, -1e-9, math.nan, math.inf, 3600.0])
+def test_a_grace_period_out_of_its_bounds_is_refused_by_name(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"^grace_period is .*; it must be 0 to an hour$"):
+        ServeOptions(grace_period=seconds)
+
+
+def test_no_grace_period_is_allowed() -> None:
+    assert ServeOptions(grace_period=0).grace_period == 0
+
+
+def test_an_empty_host_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"^host is ''; it must be an address$"):
+        ServeOptions(host="")
+
+
+@given(st.integers(max_value=0))
+def test_a_batch_of_less_than_one_is_refused_by_name(size: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"^max_batch_size is {size}; .* at least 1$"):
+        BatchOptions(max_size=size)
+
+
+@pytest.mark.parametrize("milliseconds", [-0.1, math.nan, math.inf, 3.6e6])
+def test_a_batch_timeout_out_of_its_bounds_is_refused_by_name(milliseconds: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"^batch_timeout_ms is .*; it must be 0 to an h"):
+        BatchOptions(timeout_ms=milliseconds)
+
+
+def test_options_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ServeOptions().port = 1  # type: ignore[misc]  # what is tested
