@@ -69,9 +69,9 @@ def test_grpcios_reflection_client_resolves_everything(models: ServerProcess) ->
     assert answer["services"] == ["blazerpc.InferenceService", "grpc.health.v1.Health"]
     assert answer["messages"]["blazerpc.SumRowsRequest"] == ["x", "weights"]
     assert answer["messages"]["grpc.health.v1.HealthCheckRequest"] == ["service"]
-    assert answer["options"] == ["blazerpc/options.proto"] * 2
+    assert answer["options"] == ["blazerpc/options.proto"] * 3
     assert answer["descriptor"] == "google.protobuf"
-    assert answer["by_number"] == "blazerpc.tensor"
+    assert answer["by_number"] == ["blazerpc.param", "blazerpc.tensor"]
 
 
 def buf_curl(models: ServerProcess, path: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -28,13 +28,15 @@ def main(target: str) -> None:
                 for message in (method.input_type, method.output_type):
                     messages[message.full_name] = [field.name for field in message.fields]
         options = [
-            pool.FindFileContainingSymbol(f"blazerpc.{name}").name for name in ("tensor", "model")
+            pool.FindFileContainingSymbol(f"blazerpc.{name}").name
+            for name in ("tensor", "param", "model")
         ]
         numbers = list(database.FindAllExtensionNumbers("google.protobuf.FieldOptions"))
         descriptor = pool.FindFileByName("google/protobuf/descriptor.proto").package
-        by_number = pool.FindExtensionByNumber(
-            pool.FindMessageTypeByName("google.protobuf.FieldOptions"), numbers[0]
-        ).full_name
+        field_options = pool.FindMessageTypeByName("google.protobuf.FieldOptions")
+        by_number = sorted(
+            pool.FindExtensionByNumber(field_options, number).full_name for number in numbers
+        )
     answer = {
         "services": services,
         "messages": messages,
