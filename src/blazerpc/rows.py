@@ -22,7 +22,7 @@ import numpy as np
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from blazerpc.exceptions import ValidationError
-from blazerpc.types import PYTHON_TYPE_MAP, Tensor, _TensorType, array_element
+from blazerpc.types import PYTHON_TYPE_MAP, Tensor, _TensorType, array_element, unaliased
 from blazerpc_client.wire.dtypes import numpy_name, supported_dtypes
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import TENSOR_MESSAGE
@@ -103,16 +103,16 @@ class ScalarRow(Row):
     proto: str
 
     @classmethod
-    def match(cls, annotation: object) -> Self | None:  # noqa: D102
+    def match(cls, annotation: object) -> Self | None:
         if not isinstance(annotation, type) or annotation not in PYTHON_TYPE_MAP:
             return None
         return cls(PYTHON_TYPE_MAP[annotation])
 
-    def describe(self, field: FieldDescriptorProto) -> None:  # noqa: D102
+    def describe(self, field: FieldDescriptorProto) -> None:
         field.type = _FIELD_TYPES[self.proto]
         field.label = FieldDescriptorProto.LABEL_OPTIONAL
 
-    def default_json(self, default: object) -> str | None:  # noqa: D102
+    def default_json(self, default: object) -> str | None:
         value = SCALARS[_FIELD_TYPES[self.proto]].convert(default)
         if isinstance(value, bytes):
             value = b64encode(value).decode()
@@ -134,7 +134,7 @@ class NumpyScalarRow(ScalarRow):
     scalar: type[np.generic]
 
     @classmethod
-    def match(cls, annotation: object) -> Self | None:  # noqa: D102
+    def match(cls, annotation: object) -> Self | None:
         if not isinstance(annotation, type) or not issubclass(annotation, np.generic):
             return None
         for scalar, proto in _NUMPY_SCALARS.items():
@@ -147,7 +147,7 @@ class NumpyScalarRow(ScalarRow):
             f"np.{annotation.__name__} has no scalar type of its own in protobuf; use {names}"
         )
 
-    def adapter(self) -> Adapter | None:  # noqa: D102
+    def adapter(self) -> Adapter | None:
         return self.scalar
 
     def __str__(self) -> str:
@@ -161,7 +161,7 @@ class TensorRow(Row):
     spec: TensorSpec
 
     @classmethod
-    def match(cls, annotation: object) -> Self | None:  # noqa: D102
+    def match(cls, annotation: object) -> Self | None:
         if isinstance(annotation, _TensorType):
             return cls(TensorSpec(np.dtype(annotation.dtype), annotation.shape))
         if get_origin(annotation) is Annotated:
@@ -176,7 +176,7 @@ class TensorRow(Row):
             )
         return None
 
-    def describe(self, field: FieldDescriptorProto) -> None:  # noqa: D102
+    def describe(self, field: FieldDescriptorProto) -> None:
         field.type = FieldDescriptorProto.TYPE_MESSAGE
         field.type_name = f".{TENSOR_MESSAGE}"
         field.label = FieldDescriptorProto.LABEL_OPTIONAL
@@ -193,7 +193,7 @@ class ListRow(Row):
     item: ScalarRow
 
     @classmethod
-    def match(cls, annotation: object) -> Self | None:  # noqa: D102
+    def match(cls, annotation: object) -> Self | None:
         if get_origin(annotation) is not list:
             return None
         item = row_of(get_args(annotation)[0])
@@ -201,11 +201,11 @@ class ListRow(Row):
             raise ValidationError("a list holds scalars; a list of anything else is not supported")
         return cls(item)
 
-    def describe(self, field: FieldDescriptorProto) -> None:  # noqa: D102
+    def describe(self, field: FieldDescriptorProto) -> None:
         self.item.describe(field)
         field.label = FieldDescriptorProto.LABEL_REPEATED
 
-    def adapter(self) -> Adapter | None:  # noqa: D102
+    def adapter(self) -> Adapter | None:
         adapt = self.item.adapter()
         if adapt is None:
             return None
@@ -216,10 +216,10 @@ class ListRow(Row):
 
         return adapt_each
 
-    def omissible(self) -> Row:  # noqa: D102
+    def omissible(self) -> Row:
         return self
 
-    def default_json(self, default: object) -> str | None:  # noqa: D102
+    def default_json(self, default: object) -> str | None:
         if default != []:
             raise WireError(
                 "protobuf cannot tell an absent list from an empty one; only [] will do"
@@ -237,7 +237,7 @@ class OptionalRow(Row):
     present: Row
 
     @classmethod
-    def match(cls, annotation: object) -> Self | None:  # noqa: D102
+    def match(cls, annotation: object) -> Self | None:
         if get_origin(annotation) not in (Union, UnionType):
             return None
         kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
@@ -250,17 +250,17 @@ class OptionalRow(Row):
             )
         return cls(present)
 
-    def omissible(self) -> Row:  # noqa: D102
+    def omissible(self) -> Row:
         return self
 
-    def default_json(self, default: object) -> str | None:  # noqa: D102
+    def default_json(self, default: object) -> str | None:
         return None if default is None else self.present.default_json(default)
 
-    def describe(self, field: FieldDescriptorProto) -> None:  # noqa: D102
+    def describe(self, field: FieldDescriptorProto) -> None:
         self.present.describe(field)
         field.proto3_optional = True
 
-    def adapter(self) -> Adapter | None:  # noqa: D102
+    def adapter(self) -> Adapter | None:
         adapt = self.present.adapter()
         return None if adapt is None else lambda value: None if value is None else adapt(value)
 
@@ -278,6 +278,7 @@ def row_of(annotation: object) -> Row:
     Raises:
         ValidationError: saying what would be accepted, when there is none.
     """
+    annotation = unaliased(annotation)
     for kind in ROWS:
         row = kind.match(annotation)
         if row is not None:

@@ -120,8 +120,24 @@ def _subscripted(parameters: object, *, is_input: bool) -> _TensorType:
     return _TensorType(dtype, tuple(shape), is_input=is_input)
 
 
+def unaliased(annotation: Any) -> Any:
+    """Return what an annotation stands for that names a ``type`` alias (PEP 695).
+
+    NumPy's own ``npt.NDArray`` is one, in versions for Python 3.12 and later.
+    """
+    while True:
+        origin = get_origin(annotation)
+        if hasattr(annotation, "__value__") and origin is None:
+            annotation = annotation.__value__
+        elif hasattr(origin, "__value__"):
+            annotation = origin.__value__[get_args(annotation)]
+        else:
+            return annotation
+
+
 def array_element(annotation: object) -> object | None:
     """Return X of ``npt.NDArray[X]``, None for anything else."""
+    annotation = unaliased(annotation)
     if get_origin(annotation) is not np.ndarray:
         return None
     dtype = get_args(annotation)[1]

@@ -72,7 +72,7 @@ class LoggingMiddleware(Middleware):
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._log = logger or log
 
-    def on_finish(self, call: Call) -> None:  # noqa: D102
+    def on_finish(self, call: Call) -> None:
         assert call.status is not None
         milliseconds = call.duration * 1000
         self._log.info("%s %s %.1fms %s", call.method, call.status.name, milliseconds, call.address)
@@ -92,7 +92,7 @@ class MetricsMiddleware(Middleware):
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._requests, self._durations = _metrics(registry)
 
-    def on_finish(self, call: Call) -> None:  # noqa: D102
+    def on_finish(self, call: Call) -> None:
         assert call.status is not None
         # A label that clients could make up would grow without bound.
         method = call.method if call.known else "_OTHER"
@@ -133,6 +133,6 @@ class ExceptionMiddleware(Middleware):
         if Status.OK in self._statuses.values():
             raise ConfigurationError("an exception cannot have the status OK")
 
-    async def on_request(self, event: RecvRequest) -> None:  # noqa: D102
+    async def on_request(self, event: RecvRequest) -> None:
         # Several of these add up, the later over the earlier.
         user_statuses.set({**user_statuses.get({}), **self._statuses})

@@ -56,11 +56,11 @@ class ScalarField(FieldCodec):
         super().__init__(field)
         self._convert = scalar.convert
 
-    def read(self, message: Message, dims: Dims) -> object:  # noqa: D102
+    def read(self, message: Message, dims: Dims) -> object:
         value: object = getattr(message, self.name)
         return value
 
-    def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
+    def write(self, message: Message, value: object, dims: Dims) -> None:
         try:
             setattr(message, self.name, self._convert(value))
         except WireError as error:
@@ -74,10 +74,10 @@ class ListField(FieldCodec):
         super().__init__(field)
         self._convert = scalar.convert
 
-    def read(self, message: Message, dims: Dims) -> object:  # noqa: D102
+    def read(self, message: Message, dims: Dims) -> object:
         return list(getattr(message, self.name))
 
-    def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
+    def write(self, message: Message, value: object, dims: Dims) -> None:
         if value is None and self.omissible:
             return
         if not isinstance(value, list | tuple):
@@ -102,7 +102,7 @@ class TensorField(FieldCodec):
         super().__init__(field)
         self.spec: TensorSpec | None = read_tensor(field)
 
-    def read(self, message: Message, dims: Dims) -> object:  # noqa: D102
+    def read(self, message: Message, dims: Dims) -> object:
         if not message.HasField(self.name):
             raise WireError("missing: a tensor is required", field=self.name)
         tensor = getattr(message, self.name)
@@ -114,7 +114,7 @@ class TensorField(FieldCodec):
             raise error.at(self.name) from None
         return array
 
-    def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
+    def write(self, message: Message, value: object, dims: Dims) -> None:
         try:
             if isinstance(value, np.generic):  # what NumPy's reductions give for a 0-d array
                 value = np.asarray(value)
@@ -140,10 +140,10 @@ class OptionalField(FieldCodec):
         super().__init__(field)
         self._present = present
 
-    def read(self, message: Message, dims: Dims) -> object:  # noqa: D102
+    def read(self, message: Message, dims: Dims) -> object:
         return self._present.read(message, dims) if message.HasField(self.name) else None
 
-    def write(self, message: Message, value: object, dims: Dims) -> None:  # noqa: D102
+    def write(self, message: Message, value: object, dims: Dims) -> None:
         if value is not None:
             self._present.write(message, value, dims)
 

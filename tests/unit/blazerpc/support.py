@@ -108,6 +108,26 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+_PRELUDE = """
+import collections.abc
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from typing import Annotated, Any
+import numpy as np
+import numpy.typing as npt
+from blazerpc import Tensor, TensorInput, TensorOutput
+"""
+
+
+def define(source: str, *, future: bool = False) -> Callable[..., object]:
+    """Execute a definition of ``model``, and return it: for what no type checker would let pass."""
+    lines = "from __future__ import annotations" if future else ""
+    namespace: dict[str, Any] = {}
+    exec(compile(lines + _PRELUDE + source, "model.py", "exec", dont_inherit=True), namespace)
+    model: Callable[..., object] = namespace["model"]
+    return model
+
+
 def field(number: int, payload: bytes) -> bytes:
     """Return a length-delimited field of less than 128 bytes."""
     return bytes([number << 3 | 2, len(payload)]) + payload

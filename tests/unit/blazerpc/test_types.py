@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,32 +20,18 @@ from blazerpc.types import (
     _TensorType,
     extract_type_info,
 )
+from tests.unit.blazerpc import support
 
 # To a type checker TensorInput is Annotated, which takes less than the class at run time.
 types: Any = importlib.import_module("blazerpc.types")
 
-PRELUDE = """
-from collections.abc import AsyncIterator
-from typing import Annotated
-import numpy as np
-import numpy.typing as npt
-from blazerpc import Tensor, TensorInput, TensorOutput
-"""
-
 Define = Callable[[str], Callable[..., object]]
 
 
-def execute(source: str) -> Callable[..., object]:
-    """Execute a definition of ``model``, and return it."""
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "model.py", "exec", dont_inherit=True), namespace)
-    return cast(Callable[..., object], namespace["model"])
-
-
-@pytest.fixture(params=["", "from __future__ import annotations"], ids=["plain", "future"])
+@pytest.fixture(params=[False, True], ids=["plain", "future"])
 def define(request: pytest.FixtureRequest) -> Define:
     """Execute a definition of ``model``, with annotations as objects and as strings."""
-    return lambda source: execute(request.param + PRELUDE + source)
+    return lambda source: support.define(source, future=request.param)
 
 
 def test_a_tensor_input_is_a_dtype_and_a_shape() -> None:
@@ -220,7 +206,6 @@ def test_a_callable_object_is_read_from_its_call(define: Define) -> None:
 
 def test_a_wrapped_function_is_read_through_its_wrapper(define: Define) -> None:
     model = define(
-        "import functools\n"
         "def inner(x: TensorInput[np.float32, 2]) -> str: ...\n"
         "@functools.wraps(inner)\n"
         "def model(*args, **kwargs): ..."
@@ -244,7 +229,7 @@ def test_an_annotation_that_cannot_be_evaluated_is_refused_with_its_parameter(
     annotation: str, reason: str, at: str
 ) -> None:
     quoted = {"x": "int", "return": "int", at: annotation}
-    model = execute(PRELUDE + f"def model(x: {quoted['x']!r}) -> {quoted['return']!r}: ...")
+    model = support.define(f"def model(x: {quoted['x']!r}) -> {quoted['return']!r}: ...")
     with pytest.raises(ValidationError) as caught:
         extract_type_info(model)
     assert reason in str(caught.value)

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import collections.abc
 import functools
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blazerpc import ModelNotFoundError, TensorInput, TensorOutput, ValidationError
+from blazerpc import ModelNotFoundError, ValidationError
 from blazerpc.runtime import ModelInfo, ModelRegistry
-
-# What the tests register: only the signatures matter.
+from tests.unit.blazerpc.support import define
 
 
 def score(text: str) -> float:
@@ -182,80 +180,53 @@ def test_two_models_on_one_rpc_name_are_refused(
 # Parameters.
 
 
-def no_annotation(text, count: int) -> float: ...  # type: ignore[no-untyped-def]  # what is tested
-def no_result(text: str): ...  # type: ignore[no-untyped-def]  # what is tested
-def unsupported(text: str, options: object) -> float: ...  # type: ignore[empty-body]  # not called
-def unsupported_result(text: str) -> complex: ...  # type: ignore[empty-body]  # not called
-def list_result(text: str) -> [int]: ...  # type: ignore[valid-type]  # what is tested
-def nothing(text: str) -> None: ...
-def many(text: str, *others: str) -> float: ...  # type: ignore[empty-body]  # not called
-def any_(text: str, **others: str) -> float: ...  # type: ignore[empty-body]  # not called
-def positional(text: str, /, count: int) -> float: ...  # type: ignore[empty-body]  # not called
-def none() -> float: ...  # type: ignore[empty-body]  # not called
-def foreign(größe: int) -> float: ...  # type: ignore[empty-body]  # not called
-def clashing(user_id: int, userId: int) -> float: ...  # type: ignore[empty-body]  # noqa: N803
-def array(x: np.ndarray[Any, Any]) -> float: ...  # type: ignore[empty-body]  # not called
-
-
 USE = "use str, int, float, bool, bytes"
+BY_NAME = "*args and **kwargs are not allowed; name each"
 
 
 @pytest.mark.parametrize(
-    ("func", "where", "would_do"),
+    ("signature", "where", "would_do"),
     [
-        (no_annotation, "parameter 'text'", f"no annotation; {USE}"),
-        (no_result, "result", f"no annotation; {USE}"),
-        (unsupported, "parameter 'options'", f"object is not supported; {USE}"),
-        (unsupported_result, "result", f"complex is not supported; {USE}"),
-        (list_result, "result", f"[<class 'int'>] is not supported; {USE}"),
-        (nothing, "result", f"NoneType is not supported; {USE}"),
-        (many, "parameter 'others'", "*args and **kwargs are not allowed; name each"),
-        (any_, "parameter 'others'", "*args and **kwargs are not allowed; name each"),
-        (positional, "parameter 'text'", "positional-only; remove the '/'"),
-        (foreign, "parameter 'größe'", "a name on the wire is ASCII; rename it"),
-        (
-            clashing,
-            "parameter 'userId'",
-            "protobuf's JSON name of it is also that of 'user_id'; rename one",
-        ),
-        (array, "parameter 'x'", "an array without a shape; write Annotated"),
+        ("(text, count: int) -> float", "parameter 'text'", f"no annotation; {USE}"),
+        ("(text: str, x: object) -> float", "parameter 'x'", f"object is not supported; {USE}"),
+        ("(text: str, *others: str) -> float", "parameter 'others'", BY_NAME),
+        ("(text: str, **others: str) -> float", "parameter 'others'", BY_NAME),
+        ("(text: str, /) -> float", "parameter 'text'", "positional-only; remove the '/'"),
+        ("(größe: int) -> float", "parameter 'größe'", "a name on the wire is ASCII; rename it"),
+        ("(x: npt.NDArray[np.int8]) -> int", "parameter 'x'", "an array without a shape; write "),
+        ("(x: np.ndarray[Any, Any]) -> int", "parameter 'x'", "an array without a shape; write "),
+        ("(x: 'TensorInput[np.int8, -1]') -> int", "parameter 'x'", "-1 is no tensor dimension"),
+        ("(text: str)", "result", f"no annotation; {USE}"),
+        ("(text: str) -> None", "result", f"NoneType is not supported; {USE}"),
+        ("(text: str) -> complex", "result", f"complex is not supported; {USE}"),
+        ("(text: str) -> [int]", "result", f"[<class 'int'>] is not supported; {USE}"),
+        ("(text: str) -> np.float16", "result", "np.float16 has no scalar type of its own"),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_bad_signature_is_refused_with_the_parameter_and_what_would_do(
-    func: Callable[..., object], where: str, would_do: str
+    signature: str, where: str, would_do: str
 ) -> None:
-    error = refused(func)
+    error = refused(define(f"def model{signature}: ..."))
     assert str(error).startswith(f"model 'my-model', {where}: {would_do}")
     assert error.field == ("return" if where == "result" else where.split("'")[1])
 
 
 def test_a_model_without_parameters_is_refused() -> None:
-    assert "it takes no parameters; a model needs at least one" in str(refused(none))
+    error = refused(define("def model() -> float: ..."))
+    assert "it takes no parameters; a model needs at least one" in str(error)
 
 
-def test_an_annotation_that_names_nothing_is_refused_with_its_parameter() -> None:
-    def model(text: str, other: Missing) -> float: ...  # type: ignore[empty-body, name-defined]  # what is tested
-
-    error = refused(model)
-    assert error.field == "other"
-    assert "'Missing' is not defined" in str(error)
-
-
-def test_an_attribute_that_is_not_there_is_refused_with_its_parameter() -> None:
-    def model(x: np.flaot32) -> float: ...  # type: ignore[empty-body, name-defined]  # what is tested
-
-    error = refused(model)
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [("Missing", "'Missing' is not defined"), ("np.flaot32", "no attribute 'flaot32'")],
+)
+def test_an_annotation_that_names_nothing_is_refused_with_its_parameter(
+    annotation: str, reason: str
+) -> None:
+    error = refused(define(f"def model(text: str, x: {annotation!r}) -> float: ..."))
+    assert str(error).startswith("model 'my-model', parameter 'x': ")
+    assert reason in str(error)
     assert error.field == "x"
-    assert "flaot32" in str(error)
-
-
-def test_a_bad_dimension_is_refused_with_its_parameter() -> None:
-    def model(text: str, x: TensorInput[np.float32, "batch size"]) -> float: ...  # type: ignore[empty-body]  # not called
-
-    error = refused(model)
-    assert error.field == "x"
-    assert "'batch size' is no tensor dimension" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +253,7 @@ def test_parameters_that_differ_in_their_json_names_are_allowed(names: tuple[str
 
 
 def test_keyword_only_parameters_are_allowed() -> None:
-    def model(text: str, *, count: int) -> float: ...  # type: ignore[empty-body]  # not called
-
+    model = define("def model(text: str, *, count: int) -> float: ...")
     assert list(register(model).parameters) == ["text", "count"]
 
 
@@ -315,16 +285,6 @@ class AsyncScorer:
 
 class Letters:
     def __call__(self, text: str) -> Iterator[str]:
-        yield from text
-
-
-class BareLetters:
-    def __call__(self, text: str) -> str:  # type: ignore[misc]  # a bare type on a generator
-        yield from text
-
-
-class MismatchedLetters:
-    def __call__(self, text: str) -> AsyncIterator[str]:  # type: ignore[misc]  # what is tested
         yield from text
 
 
@@ -362,10 +322,33 @@ def test_a_callable_object_can_be_a_stream() -> None:
     assert register(Letters()).streaming
 
 
-def test_a_callable_object_that_is_a_generator_follows_the_rules_of_generators() -> None:
-    assert "a generator whose annotation is no stream" in str(refused(BareLetters()))
-    assert register(BareLetters(), streaming=True).streaming
-    assert "annotate this generator Iterator[...]" in str(refused(MismatchedLetters()))
+@pytest.mark.parametrize(
+    ("result", "would_do"),
+    [
+        ("str", "a generator whose annotation is no stream; write Iterator[...]"),
+        ("AsyncIterator[str]", "annotate this generator Iterator[...]"),
+    ],
+)
+def test_a_callable_object_that_is_a_generator_follows_the_rules_of_generators(
+    result: str, would_do: str
+) -> None:
+    letters = define(
+        "class Letters:\n"
+        f"    def __call__(self, text: str) -> {result}:\n"
+        "        yield from text\n"
+        "model = Letters()"
+    )
+    assert would_do in str(refused(letters))
+
+
+def test_a_callable_object_that_is_a_generator_can_have_a_bare_type_when_it_is_said() -> None:
+    letters = define(
+        "class Letters:\n"
+        "    def __call__(self, text: str) -> str:\n"
+        "        yield from text\n"
+        "model = Letters()"
+    )
+    assert register(letters, streaming=True).streaming
 
 
 def test_a_class_is_no_function() -> None:
@@ -383,162 +366,93 @@ def test_a_lambda_has_no_annotations() -> None:
     assert "no annotation" in str(error)
 
 
-@pytest.mark.parametrize("func", [len, print, max, math.hypot, np.add], ids=str)
-def test_a_builtin_is_refused(func: Callable[..., object]) -> None:
-    assert refused(func)
-
-
-def test_a_function_whose_signature_is_unknown_is_refused_with_the_mend() -> None:
-    assert "its signature cannot be read; wrap it in a function" in str(refused(max))
+@pytest.mark.parametrize(
+    ("func", "would_do"),
+    [
+        (len, "positional-only"),
+        (np.add, "positional-only"),
+        (print, BY_NAME),
+        (max, "its signature cannot be read; wrap it in a function"),
+        (math.hypot, "its signature cannot be read; wrap it in a function"),
+    ],
+)
+def test_a_builtin_is_refused(func: Callable[..., object], would_do: str) -> None:
+    assert would_do in str(refused(func))
 
 
 def test_a_partial_has_the_annotations_of_the_parameters_that_are_left() -> None:
-    def model(scale: int, text: str) -> float: ...  # type: ignore[empty-body]  # not called
-
+    model = define("def model(scale: int, text: str) -> float: ...")
     assert dict(register(functools.partial(model, 3)).input_types) == {"text": str}
 
 
 # Streams.
 
 
-async def agen() -> AsyncIterator[int]:
-    yield 0
-
-
-async def async_items(n: int) -> AsyncIterator[int]:
-    yield n
-
-
-async def async_generator(n: int) -> AsyncGenerator[int, None]:
-    yield n
-
-
-def items(n: int) -> Iterator[int]:
-    yield n
-
-
-def iterable(n: int) -> Iterable[int]:
-    yield n
-
-
-def generator(n: int) -> Generator[int, None, None]:
-    yield n
-
-
-def list_of_items(n: int) -> Iterable[int]:
-    return [n]
-
-
-def async_from_function(n: int) -> AsyncIterator[int]:
-    return agen()
-
-
-async def coroutine_of_async_items(n: int) -> AsyncIterator[int]:
-    return agen()
-
-
-async def coroutine_of_items(n: int) -> Iterator[int]:
-    return iter([n])
-
-
-async def tensors(n: int) -> AsyncIterator[TensorOutput[np.int64, "n"]]:
-    yield np.zeros(n, np.int64)
-
-
-STREAMS = [
-    async_items,
-    async_generator,
-    items,
-    iterable,
-    generator,
-    list_of_items,
-    async_from_function,
-    coroutine_of_async_items,
-    coroutine_of_items,
-]
+BARE = "a generator whose annotation is no stream; write "
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("func", STREAMS)
-def test_a_stream_annotation_makes_a_stream(func: Callable[..., object], streaming: bool) -> None:
-    model = register(func, streaming=streaming)
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "async def model(n: int) -> AsyncIterator[int]: yield n",
+        "async def model(n: int) -> AsyncGenerator[int, None]: yield n",
+        "async def model(n: int) -> collections.abc.AsyncIterable[int]: yield n",
+        "def model(n: int) -> Iterator[int]: yield n",
+        "def model(n: int) -> Iterable[int]: yield n",
+        "def model(n: int) -> Generator[int, None, None]: yield n",
+        "def model(n: int) -> 'Iterator[int]': yield n",
+        "def model(n: int) -> Iterable[int]: return [n]",
+        "def model(n: int) -> AsyncIterator[int]: return items(n)",
+        "async def model(n: int) -> AsyncIterator[int]: return items(n)",
+        "async def model(n: int) -> Iterator[int]: return iter([n])",
+    ],
+)
+def test_a_stream_annotation_makes_a_stream(definition: str, streaming: bool) -> None:
+    model = register(define(definition), streaming=streaming)
     assert model.streaming
     assert model.output_type is int
     assert str(model.result) == "int"
 
 
-def test_a_stream_can_be_of_tensors() -> None:
-    assert str(register(tensors).result) == "int64 (n,)"
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [("TensorOutput[np.int64, 'n']", "int64 (n,)"), ("list[str]", "list[str]"), ("bytes", "bytes")],
+)
+def test_a_stream_can_be_of_any_type(item: str, text: str) -> None:
+    model = register(define(f"async def model(n: int) -> AsyncIterator[{item}]: yield n"))
+    assert str(model.result) == text
 
 
-def bare(n: int) -> int:  # type: ignore[misc]  # a bare type on a generator
-    yield n
-
-
-async def bare_async(n: int) -> int:  # type: ignore[misc]  # a bare type on a generator
-    yield n
-
-
-def bare_list(n: int) -> list[int]:  # type: ignore[misc]  # a bare type on a generator
-    yield [n]
-
-
-@pytest.mark.parametrize("func", [bare, bare_async])
-def test_a_generator_with_a_bare_type_is_a_stream_when_it_is_said(
-    func: Callable[..., object],
-) -> None:
-    model = register(func, streaming=True)
+@pytest.mark.parametrize("keyword", ["def", "async def"])
+def test_a_generator_with_a_bare_type_is_a_stream_when_it_is_said(keyword: str) -> None:
+    model = register(define(f"{keyword} model(n: int) -> list[int]: yield [n]"), streaming=True)
     assert model.streaming
-    assert model.output_type is int
-
-
-def test_the_items_of_a_stream_can_be_lists() -> None:
-    assert str(register(bare_list, streaming=True).result) == "list[int]"
-
-
-def sync_as_async(n: int) -> AsyncIterator[int]:  # type: ignore[misc]  # what is tested
-    yield n
-
-
-async def async_as_sync(n: int) -> Iterator[int]:  # type: ignore[misc]  # what is tested
-    yield n
-
-
-def of_nothing(n: int) -> Iterator:  # type: ignore[type-arg]  # what is tested
-    yield n
-
-
-async def async_of_nothing(n: int) -> collections.abc.AsyncIterator:  # type: ignore[type-arg]  # what is tested
-    yield n
-
-
-def of_streams(n: int) -> Iterator[Iterator[int]]:
-    yield iter([n])
-
-
-def unannotated(n: int):  # type: ignore[no-untyped-def]  # what is tested
-    yield n
+    assert str(model.result) == "list[int]"
 
 
 @pytest.mark.parametrize(
-    ("func", "would_do"),
+    ("definition", "would_do"),
     [
-        (bare, "a generator whose annotation is no stream; write Iterator[...], or register it"),
-        (bare_async, "a generator whose annotation is no stream; write AsyncIterator[...], or "),
-        (bare_list, "a generator whose annotation is no stream; write Iterator[...], or register"),
-        (unannotated, "a generator whose annotation is no stream; write Iterator[...], or regis"),
-        (sync_as_async, "annotate this generator Iterator[...]"),
-        (async_as_sync, "annotate this generator AsyncIterator[...]"),
-        (of_nothing, "a stream of what? Write Iterator[str]"),
-        (async_of_nothing, "a stream of what? Write AsyncIterator[str]"),
-        (of_streams, "collections.abc.Iterator[int] is not supported; use str"),
+        ("def model(n: int) -> int: yield n", f"{BARE}Iterator[...], or register it with strea"),
+        ("async def model(n: int) -> int: yield n", f"{BARE}AsyncIterator[...], or register it"),
+        ("def model(n: int) -> list[int]: yield n", f"{BARE}Iterator[...], or register it with"),
+        ("def model(n: int): yield n", f"{BARE}Iterator[...], or register it with streaming=Tr"),
+        ("def model(n: int) -> AsyncIterator[int]: yield n", "annotate this generator Iterator["),
+        ("async def model(n: int) -> Iterator[int]: yield n", "annotate this generator AsyncIter"),
+        ("def model(n: int) -> Iterator: yield n", "a stream of what? Write Iterator[str]"),
+        ("async def model(n: int) -> AsyncIterator: yield n", "a stream of what? Write AsyncItera"),
+        ("def model(n: int) -> Iterator[object]: yield n", f"object is not supported; {USE}"),
+        (
+            "def model(n: int) -> Iterator[Iterator[int]]: yield n",
+            f"collections.abc.Iterator[int] is not supported; {USE}",
+        ),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_generator_whose_annotation_is_no_stream_is_refused(
-    func: Callable[..., object], would_do: str
+    definition: str, would_do: str
 ) -> None:
-    error = refused(func)
+    error = refused(define(definition))
     assert str(error).startswith(f"model 'my-model', result: {would_do}")
     assert error.field == "return"
 
@@ -548,10 +462,9 @@ def test_what_is_no_generator_is_no_stream_even_when_it_is_said(
     func: Callable[..., object],
 ) -> None:
     error = refused(func, streaming=True)
-    assert "streaming=True takes a generator function, or a result annotated" in str(error)
-    assert error.field == "return"
+    assert str(error).startswith("model 'my-model', result: streaming=True takes a generator func")
 
 
 def test_a_stream_without_an_annotation_is_refused_even_when_it_is_said() -> None:
-    error = refused(unannotated, streaming=True)
-    assert "result: no annotation" in str(error)
+    error = refused(define("def model(n: int): yield n"), streaming=True)
+    assert str(error).startswith(f"model 'my-model', result: no annotation; {USE}")
