@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from blazerpc.codegen.servicer import InferenceServicer
 from blazerpc.config import BatchOptions, ServeOptions
-from blazerpc.exceptions import ConfigurationError
+from blazerpc.exceptions import ConfigurationError, ValidationError
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service
@@ -58,6 +58,8 @@ class BlazeApp:
         Raises:
             ValidationError: naming the model, the parameter, and what would do.
         """
+        if callable(name):
+            raise ValidationError('a model needs a name: @app.model("name")')
 
         def register(func: F) -> F:
             self.registry.register(name, version, func, streaming)

@@ -22,7 +22,14 @@ import numpy as np
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from blazerpc.exceptions import ValidationError
-from blazerpc.types import PYTHON_TYPE_MAP, Tensor, _TensorType, array_element, unaliased
+from blazerpc.types import (
+    PYTHON_TYPE_MAP,
+    Tensor,
+    _TensorType,
+    array_element,
+    concrete_dtype,
+    unaliased,
+)
 from blazerpc_client.wire.dtypes import numpy_name, supported_dtypes
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import TENSOR_MESSAGE
@@ -137,9 +144,10 @@ class NumpyScalarRow(ScalarRow):
     def match(cls, annotation: object) -> Self | None:
         if not isinstance(annotation, type) or not issubclass(annotation, np.generic):
             return None
+        exact = concrete_dtype(annotation)
         for scalar, proto in _NUMPY_SCALARS.items():
             # By dtype: one width can have several types (np.longlong is another np.int64).
-            if np.dtype(scalar) == np.dtype(annotation):
+            if exact is not None and np.dtype(scalar) == exact:
                 return cls(proto, annotation)
         # Of np.str_ and np.bytes_ the plain types do better: NumPy drops trailing NULs.
         names = ", ".join(["str", "bytes", *(f"np.{kind.__name__}" for kind in _NUMPY_SCALARS)])
@@ -194,7 +202,7 @@ class ListRow(Row):
 
     @classmethod
     def match(cls, annotation: object) -> Self | None:
-        if get_origin(annotation) is not list:
+        if get_origin(annotation) is not list or not get_args(annotation):
             return None
         item = row_of(get_args(annotation)[0])
         if not isinstance(item, ScalarRow):

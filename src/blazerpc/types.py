@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -116,6 +118,8 @@ else:
 
 
 def _subscripted(parameters: object, *, is_input: bool) -> _TensorType:
+    if parameters == ():
+        raise ValidationError("a tensor of what? Write TensorInput[np.float32, 'batch', 4]")
     dtype, *shape = parameters if isinstance(parameters, tuple) else (parameters,)
     return _TensorType(dtype, tuple(shape), is_input=is_input)
 
@@ -141,8 +145,16 @@ def array_element(annotation: object) -> object | None:
     if get_origin(annotation) is not np.ndarray:
         return None
     dtype = get_args(annotation)[1]
-    element: object = get_args(dtype)[0]
+    element: object = next(iter(get_args(dtype)), dtype)
     return element
+
+
+def concrete_dtype(scalar: type[np.generic]) -> np.dtype[Any] | None:
+    """Return the dtype of a NumPy scalar type, None for an abstract one (``np.floating``)."""
+    try:
+        return np.dtype(scalar)
+    except TypeError:
+        return None
 
 
 def _element_type(dtype: object) -> type[np.generic]:
@@ -153,8 +165,9 @@ def _element_type(dtype: object) -> type[np.generic]:
     """
     element = array_element(dtype) or dtype
     if isinstance(element, type) and issubclass(element, np.generic):
+        exact = concrete_dtype(element)
         for supported in DTYPE_MAP:  # equal dtypes can have several types (np.longlong)
-            if np.dtype(supported) == np.dtype(element):
+            if exact is not None and np.dtype(supported) == exact:
                 return supported
     what = element.__name__ if isinstance(element, type) else repr(element)
     raise ValidationError(
@@ -178,18 +191,39 @@ class _Missing:
 MISSING = _Missing()
 
 
+def plain_function(func: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that runs when ``func`` is called: of a partial, of a callable object."""
+    while isinstance(func, partial):
+        func = func.func
+    return func if inspect.isroutine(func) else type(func).__call__
+
+
 def extract_type_info(func: Callable[..., object]) -> TypeInfo:
     """Return the annotations of ``func``, strings evaluated; ``MISSING`` where there is none.
 
     Raises:
-        ValidationError: when an annotation names something that does not exist.
+        ValidationError: naming the parameter whose annotation cannot be evaluated.
     """
-    target = func if inspect.isroutine(func) else type(func).__call__
-    try:
-        hints = get_type_hints(target, include_extras=True)
-    except (NameError, AttributeError, TypeError, SyntaxError) as error:
-        raise ValidationError(f"an annotation cannot be evaluated: {error}") from None
+    hints = _hints(plain_function(func))
     return TypeInfo(
         inputs={name: hints.get(name, MISSING) for name in inspect.signature(func).parameters},
         output=hints.get("return", MISSING),
     )
+
+
+def _hints(function: Callable[..., object]) -> dict[str, Any]:
+    annotations = getattr(function, "__annotations__", {})
+    # One at a time, so that an error can say which.
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, annotation in annotations.items():
+        only = SimpleNamespace(__annotations__={name: annotation})
+        try:
+            hints |= get_type_hints(only, globalns=names, include_extras=True)
+        except ValidationError as error:
+            raise ValidationError(str(error), field=name) from None
+        except Exception as error:  # an annotation is code: it can raise anything
+            raise ValidationError(
+                f"the annotation cannot be evaluated: {error}", field=name
+            ) from None
+    return hints

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
@@ -60,7 +61,8 @@ def parse_target(target: str) -> tuple[str, int]:
     if not (
         colon
         and host
-        and port.isdecimal()
+        and _is_host(host)
+        and re.fullmatch("[0-9]{1,5}", port)
         and 0 < int(port) < 1 << 16
         and (bracketed or ":" not in host)
     ):
@@ -70,12 +72,35 @@ def parse_target(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class _GrpclibStream(grpclib.client.Stream[S, R]):
-    """A call that takes a status for what it is, also where no content-type stands beside it.
+def _is_host(host: str) -> bool:
+    try:
+        host.encode("idna")  # what the resolver does first
+    except UnicodeError:
+        return False
+    return "\0" not in host
 
-    grpclib's own server leaves it out when it has no such method, and its client takes that for
-    an answer of something that is not gRPC.
+
+class _GrpclibStream(grpclib.client.Stream[S, R]):
+    """A call that ends when its answer does.
+
+    grpclib waits for a status that an answer ended without, until the deadline if there is one. And
+    its own server leaves the content-type out when it has no such method, which its client takes
+    for an answer of something that is not gRPC.
     """
+
+    async def send_request(self, *, end: bool = False) -> None:
+        await super().send_request(end=end)
+        stream = self._stream
+        take_end = stream.__ended__
+
+        def ended() -> None:
+            take_end()
+            headers = dict(stream.headers or ())
+            is_grpc = headers.get("content-type", "").startswith("application/grpc")
+            if is_grpc and "grpc-status" not in headers and stream.trailers is None:
+                stream.__terminated__("the answer ended without a status")
+
+        stream.__ended__ = ended  # type: ignore[method-assign]  # grpclib has no hook for it
 
     def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
         if "grpc-status" not in headers_map:

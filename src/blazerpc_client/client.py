@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from google.protobuf.message import Message
 
 from blazerpc_client.channel import CallOptions, Channel, Metadata
-from blazerpc_client.errors import NotFound
+from blazerpc_client.errors import NotFound, arguments_checked, response_checked
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import (
     Method,
@@ -129,7 +129,8 @@ class BlazeClient(_Connected):
         super().__init__(target, timeout=None, metadata=None)
         self._methods: dict[str, Method[object]] = {}
         if schema is not None:
-            self._learn(schema)
+            with arguments_checked():
+                self._learn(schema)
 
     async def predict(self, model: str, /, **arguments: object) -> object:
         """Call a model that gives one result, and return it.
@@ -160,7 +161,8 @@ class BlazeClient(_Connected):
 
     async def _method(self, model: str) -> Method[object]:
         if not self._methods:
-            self._learn(await fetch_schema(self._channel))
+            with response_checked():
+                self._learn(await fetch_schema(self._channel))
         method = self._methods.get(model) or self._methods.get(f"{model}:1")
         if method is None:
             raise NotFound(f"no model {model!r}; the server has: {', '.join(self._methods)}")

@@ -179,8 +179,13 @@ def translated(target: str) -> Iterator[None]:
         raise Unavailable(f"cannot reach {target}: {error.strerror or error}") from error
     except h2.exceptions.H2Error as error:
         raise Unavailable(f"{target}: {str(error) or type(error).__name__}") from error
-    except (ProtocolError, DecodeError, binascii.Error, AssertionError) as error:
-        # grpclib asserts what a peer can break, such as the length that a message announces.
+    except (
+        ProtocolError,
+        DecodeError,
+        binascii.Error,
+        AssertionError,  # of what a peer can break, such as the length that a message announces
+        NotImplementedError,  # of a compressed message
+    ) as error:
         raise Internal(f"{target} broke the protocol: {error}") from error
 
 

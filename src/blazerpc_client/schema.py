@@ -7,7 +7,7 @@ turn arguments into bytes and bytes into results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -25,7 +25,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.message import Message
 
 from blazerpc_client.errors import arguments_checked, response_checked
-from blazerpc_client.naming import client_name, method_name
+from blazerpc_client.naming import (
+    client_name,
+    is_method_name,
+    is_parameter_name,
+    method_name,
+)
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import MessageCodec, is_optional, is_tensor
 from blazerpc_client.wire.options import ModelOptions, read_default, read_model, read_tensor
@@ -243,6 +248,8 @@ def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
             know, or methods whose names are one name in Python.
     """
     methods = tuple(_method_spec(method) for method in schema.service(full_name).methods)
+    if not methods:
+        raise WireError("a service without methods", field=full_name)
     seen: dict[str, str] = {}
     for method in methods:
         other = seen.setdefault(method.python_name, method.name)
@@ -256,14 +263,19 @@ def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
 
 def is_blazerpc(service: ServiceDescriptor) -> bool:
     """Return whether every method of the service says which model it calls."""
-    return all(read_model(method) is not None for method in service.methods)
+    return bool(service.methods) and all(
+        read_model(method) is not None for method in service.methods
+    )
 
 
 def _method_spec(method: MethodDescriptor) -> MethodSpec:
     model = read_model(method)
     response = _message_spec(method.output_type)
-    if model is None or [field.name for field in response.fields] != [RESULT]:
+    one_result = [field.name for field in response.fields] == [RESULT]
+    if model is None or not one_result or method.client_streaming:
         raise WireError("not a method of a BlazeRPC server", field=method.full_name)
+    if not is_method_name(method_name(method.name)):
+        raise WireError("a client cannot have a method of this name", field=method.full_name)
     return MethodSpec(
         name=method.name,
         python_name=method_name(method.name),
@@ -285,8 +297,10 @@ def _message_spec(message: Descriptor) -> MessageSpec:
 
 def _field_spec(field: FieldDescriptor) -> FieldSpec:
     scalar = SCALARS.get(field.type)
-    if scalar is None and not is_tensor(field):
+    if scalar is None and (not is_tensor(field) or field.is_repeated):
         raise WireError("a field of this kind is not supported", field=field.full_name)
+    if not is_parameter_name(field.name):
+        raise WireError("Python cannot have a parameter of this name", field=field.full_name)
     return FieldSpec(
         name=field.name,
         number=field.number,
@@ -295,8 +309,15 @@ def _field_spec(field: FieldDescriptor) -> FieldSpec:
         repeated=field.is_repeated,
         optional=is_optional(field),
         default=read_default(field),
-        tensor=None if scalar else read_tensor(field),
+        tensor=None if scalar else _tensor(field),
     )
+
+
+def _tensor(field: FieldDescriptor) -> TensorSpec | None:
+    try:
+        return read_tensor(field)
+    except WireError as error:
+        raise error.at(field.full_name) from None
 
 
 def _in_import_order(files: Iterable[FileDescriptorProto]) -> list[FileDescriptorProto]:
@@ -307,21 +328,26 @@ def _in_import_order(files: Iterable[FileDescriptorProto]) -> list[FileDescripto
     """
     by_name = {file.name: file for file in files}
     ordered: dict[str, FileDescriptorProto] = {}
-    open_imports: list[str] = []
+    # A stack, and no recursion: a stranger's files may import one another to any depth.
+    open_imports: dict[str, Iterator[str]] = {}
 
-    def visit(name: str) -> None:
+    def enter(name: str) -> None:
         if name in ordered:
             return
         if name in open_imports:
             raise WireError(f"{name} imports itself, through {', '.join(open_imports)}")
         if name not in by_name:
             raise WireError(f"{name} is imported and missing")
-        open_imports.append(name)
-        for imported in by_name[name].dependency:
-            visit(imported)
-        open_imports.pop()
-        ordered[name] = by_name[name]
+        open_imports[name] = iter(by_name[name].dependency)
 
-    for name in by_name:
-        visit(name)
+    for root in by_name:
+        enter(root)
+        while open_imports:
+            name, imports = next(reversed(open_imports.items()))
+            imported = next(imports, None)
+            if imported is None:
+                del open_imports[name]
+                ordered[name] = by_name[name]
+            else:
+                enter(imported)
     return list(ordered.values())

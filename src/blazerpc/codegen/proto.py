@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import (
@@ -56,16 +56,20 @@ def _message(message: DescriptorProto) -> Iterator[str]:
 
 
 def _service(service: ServiceDescriptorProto) -> Iterator[str]:
+    rpcs = {method.name for method in service.method}
     yield f"service {service.name} {{"
     for method in service.method:
-        yield from _method(method)
+        yield from _method(method, rpcs)
     yield "}"
 
 
-def _method(method: MethodDescriptorProto) -> Iterator[str]:
+def _method(method: MethodDescriptorProto, rpcs: Container[str]) -> Iterator[str]:
+    def type_name(full_name: str) -> str:
+        name = full_name.rpartition(".")[2]
+        return full_name if name in rpcs else name  # an rpc hides a message of its name
+
+    request, response = type_name(method.input_type), type_name(method.output_type)
     stream = "stream " if method.server_streaming else ""
-    request = method.input_type.rpartition(".")[2]
-    response = method.output_type.rpartition(".")[2]
     yield f"  rpc {method.name}({request}) returns ({stream}{response}) {{"
     for option in _options(method_options(method.options)):
         yield f"    option {option};"

@@ -111,12 +111,26 @@ class Batcher(Generic[S, R]):
             results = await function([waiting.request for waiting in batch])
             if len(results) != len(batch):
                 raise InferenceError(f"{len(results)} results for a batch of {len(batch)} requests")
+        except asyncio.CancelledError as error:
+            if _cancelled():
+                raise
+            results = [InferenceError(f"what the batch waited for was cancelled: {error}")] * len(
+                batch
+            )
         except Exception as error:
             results = [error] * len(batch)
         for waiting, result in zip(batch, results, strict=True):
             if waiting.future.done():
                 continue
+            if isinstance(result, StopIteration):  # a future takes none
+                result = InferenceError(f"the model raised {result!r}")
             if isinstance(result, Exception):
                 waiting.future.set_exception(result)
             else:
                 waiting.future.set_result(result)
+
+
+def _cancelled() -> bool:
+    """Return whether it is this task that was cancelled, and not something it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -16,6 +17,11 @@ from grpclib.exceptions import GRPCError
 from blazerpc.exceptions import BlazeRPCError, InferenceError, ModelNotFoundError, ValidationError
 
 log = logging.getLogger("blazerpc")
+
+# gRPC's own libraries take 8 KiB of headers unless they are told otherwise. Of a message, each byte
+# may become three; of details, three bytes become four.
+_MAX_MESSAGE: Final = 1024
+_MAX_DETAILS: Final = 3072
 
 #: What ``ExceptionMiddleware`` adds for the current call: the user's exceptions and their statuses.
 user_statuses: Final[ContextVar[Mapping[type[Exception], Status]]] = ContextVar("user_statuses")
@@ -42,6 +48,10 @@ def as_grpc_errors(what: str) -> Iterator[None]:
     """Raise the exceptions of this package as ``GRPCError``; others are not ours to translate."""
     try:
         yield
+    except GRPCError as error:
+        if error.status is Status.OK:
+            raise internal(what, error) from None
+        raise _sendable(error) from None
     except ValidationError as error:
         raise invalid_argument(str(error), error.field) from None
     except ModelNotFoundError as error:
@@ -58,5 +68,20 @@ def _user_status(error: BlazeRPCError) -> GRPCError | None:
     statuses = user_statuses.get({})
     for kind in type(cause).__mro__:  # the nearest base class decides
         if kind in statuses:
-            return GRPCError(statuses[kind], str(cause))
+            return _sendable(GRPCError(statuses[kind], str(cause)))
     return None
+
+
+def _sendable(error: GRPCError) -> GRPCError:
+    """Return a model's own error as headers can carry it.
+
+    grpclib fails at any other, and its caller would wait for an answer that never comes.
+    """
+    message = error.message
+    if message is not None:
+        message = str(message).encode(errors="replace")[:_MAX_MESSAGE].decode(errors="ignore")
+    details = error.details if isinstance(error.details, list | tuple) else ()
+    messages = [detail for detail in details if isinstance(detail, Message)]
+    if sum(detail.ByteSize() for detail in messages) > _MAX_DETAILS:
+        messages = []
+    return GRPCError(error.status, message, messages or None)

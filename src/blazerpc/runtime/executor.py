@@ -16,6 +16,7 @@ from grpclib.exceptions import GRPCError
 from blazerpc.exceptions import InferenceError
 from blazerpc.runtime.registry import ModelInfo
 from blazerpc.runtime.threads import DaemonPool
+from blazerpc.types import plain_function
 
 T = TypeVar("T")
 
@@ -35,8 +36,9 @@ class ModelExecutor:
 
     def __init__(self, model: ModelInfo) -> None:
         self._model = model
-        self._is_async = inspect.iscoroutinefunction(model.func)
-        self._is_async_generator = inspect.isasyncgenfunction(model.func)
+        function = plain_function(model.func)
+        self._is_async = inspect.iscoroutinefunction(function)
+        self._is_async_generator = inspect.isasyncgenfunction(function)
         self._pool = DaemonPool(MAX_THREADS, f"blazerpc-{model.name}")
 
     async def execute(self, kwargs: Mapping[str, object]) -> object:
@@ -50,7 +52,8 @@ class ModelExecutor:
             if self._is_async:
                 result = self._model.func(**kwargs)
             else:
-                result = await self._in_thread(lambda: self._model.func(**kwargs))
+                context = contextvars.copy_context()
+                result = await self._in_thread(lambda: context.run(self._model.func, **kwargs))
             return await result if inspect.isawaitable(result) else result
 
     async def stream(self, kwargs: Mapping[str, object]) -> AsyncGenerator[object, None]:
@@ -94,22 +97,21 @@ class ModelExecutor:
 
     async def _iterate_sync(self, items: object) -> AsyncGenerator[object, None]:
         with self._failures():
-            source = _LockedIterator(iter(items))  # type: ignore[call-overload]  # else: raises
+            source = _Items(iter(items))  # type: ignore[call-overload]  # else: raises
         try:
             while (item := await self._in_thread(source.next)) is not _END:
                 yield item
         finally:
             # Not awaited: after a cancellation the generator may be in the middle of an item, and
             # only its own thread can say for how long.
-            self._pool.submit(source.close)
+            if not source.finished:
+                self._pool.submit(source.close)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        context = contextvars.copy_context()
-
         def run() -> T:
             # Wrapped here and not where it is awaited: a StopIteration cannot enter a future.
             with self._failures():
-                return context.run(call)
+                return call()
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, run)
 
@@ -127,7 +129,15 @@ def _as_inference_errors(model: str) -> Iterator[None]:
     except BaseException as error:
         if _is_ours(error):
             raise
-        raise InferenceError(f"model {model!r} raised {error!r}", model_name=model) from error
+        text = f"model {model!r} raised {_shown(error)}"
+        raise InferenceError(text, model_name=model) from error
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # its own code prints it
+        return type(error).__name__
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -145,18 +155,26 @@ def _is_ours(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
-class _LockedIterator:
-    """A synchronous iterator that threads take turns on."""
+class _Items:
+    """A synchronous iterator that threads take turns on.
+
+    It runs in one context, as if in one thread: a generator may reset a variable that it has set
+    some items before, which is what leaving NumPy's ``errstate`` does.
+    """
 
     def __init__(self, source: Iterator[object]) -> None:
         self._source = source
+        self._context = contextvars.copy_context()
         self._lock = threading.Lock()
+        self.finished = False
 
     def next(self) -> object:
         with self._lock:
-            return next(self._source, _END)
+            item = self._context.run(next, self._source, _END)
+            self.finished = item is _END
+            return item
 
     def close(self) -> None:
         with self._lock:
             if inspect.isgenerator(self._source):
-                self._source.close()
+                self._context.run(self._source.close)

@@ -12,8 +12,8 @@ from typing import Any, Final, get_args, get_origin
 
 from blazerpc.exceptions import ModelNotFoundError, ValidationError
 from blazerpc.rows import ACCEPTED, Row, row_of
-from blazerpc.types import MISSING, extract_type_info
-from blazerpc_client.naming import method_name
+from blazerpc.types import MISSING, extract_type_info, plain_function
+from blazerpc_client.naming import MESSAGE_NAMES, method_name
 from blazerpc_client.wire.errors import WireError
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -137,9 +137,9 @@ class ModelRegistry:
 
 
 def _model_info(name: str, version: str, func: Callable[..., object], streaming: bool) -> ModelInfo:
-    if not _NAME.fullmatch(name):
+    if not _matches(_NAME, name):
         raise ValidationError("a name has letters, digits, '-' and '_', and begins with a letter")
-    if not _VERSION.fullmatch(version):
+    if not _matches(_VERSION, version):
         raise ValidationError(f"version {version!r}: use letters, digits and '_'")
     _refuse_target(func)
     _refuse_parameters(func)
@@ -164,8 +164,13 @@ def _model_info(name: str, version: str, func: Callable[..., object], streaming:
         parameters=MappingProxyType(parameters),
         defaults=MappingProxyType(defaults),
         result=_row(output, "return"),
-        doc=inspect.getdoc(func) or "",
+        # protobuf takes no lone surrogates, and a model is not refused for its documentation.
+        doc=(inspect.getdoc(func) or "").encode(errors="replace").decode(),
     )
+
+
+def _matches(pattern: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and pattern.fullmatch(text) is not None
 
 
 def _refuse_target(func: object) -> None:
@@ -208,6 +213,8 @@ def _refuse_parameters(func: Callable[..., object]) -> None:
             raise ValidationError("positional-only; remove the '/'", field=name)
         if not _ASCII_IDENTIFIER.fullmatch(name):
             raise ValidationError("a name on the wire is ASCII; rename it", field=name)
+        if name in MESSAGE_NAMES:
+            raise ValidationError("protobuf's messages have that name; rename it", field=name)
         other = json_names.setdefault(_json_name(name), name)
         if other != name:
             raise ValidationError(
@@ -224,11 +231,12 @@ def _result(
     func: Callable[..., object], annotation: object, streaming: bool
 ) -> tuple[object, bool]:
     """Return the annotation of one result, and whether results are a stream."""
-    asynchronous = inspect.isasyncgenfunction(func)
-    generator = asynchronous or inspect.isgeneratorfunction(func)
+    function = plain_function(func)
+    asynchronous = inspect.isasyncgenfunction(function)
+    generator = asynchronous or inspect.isgeneratorfunction(function)
     stream = "AsyncIterator" if asynchronous else "Iterator"
     kind: object = get_origin(annotation) or annotation
-    if kind in _STREAMS:
+    if isinstance(kind, type) and kind in _STREAMS:
         if generator and (kind in _ASYNC_STREAMS) is not asynchronous:
             raise ValidationError(f"annotate this generator {stream}[...]", field="return")
         items = get_args(annotation)

@@ -176,11 +176,15 @@ class GRPCServer:
         log.info("listening on %s:%d", host, server.port)
 
     async def wait(self) -> None:
-        """Serve until ``stop`` or a signal; return when all calls have ended."""
+        """Serve until ``stop`` or a signal; return when all calls have ended.
+
+        When it is cancelled, the server ends at once, and its calls with it.
+        """
         try:
             await self._stopping.wait()
             await self._drain()
         finally:
+            self._close()
             for number in self._signals:
                 asyncio.get_running_loop().remove_signal_handler(number)
 
@@ -205,7 +209,8 @@ class GRPCServer:
             raise GRPCError(Status.UNAVAILABLE, "the server is stopping")
 
     async def _drain(self) -> None:
-        assert self._server is not None
+        if self._server is None:
+            return
         log.info("stopping: %d calls in flight", len(self._waited_for()))
         for handler in self._handlers:
             if isinstance(handler, HealthService):
@@ -218,6 +223,11 @@ class GRPCServer:
         self._server.close()
         if left:
             await asyncio.wait(left, timeout=_CLEANUP)
+
+    def _close(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
         self._server.close_connections()
         self._server = None
         for handler in self._handlers:

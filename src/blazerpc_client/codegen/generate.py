@@ -88,7 +88,9 @@ class _MessageClass:
     """One message dataclass."""
 
     # A method of the base class would be hidden by a field of its name.
-    _hidden: Final = {name for name in dir(Message) if not name.startswith("__")} | {"DESCRIPTOR"}
+    _hidden: Final = {name for name in dir(Message) if not name.startswith("__")} | {
+        "_unknown_fields"  # betterproto2 gives one to every message
+    }
 
     def __init__(self, spec: MessageSpec, scope: Scope) -> None:
         self.name = spec.name

@@ -53,7 +53,8 @@ def wire_name(dtype: np.dtype[Any]) -> str:
         return "string"
     if dtype.kind == "S":
         return "bytes"
-    name = _NAME_OF_DTYPE.get(dtype.newbyteorder("="))
+    # Only of dtypes that have a byte order: NumPy's newer kinds have none, and raise.
+    name = _NAME_OF_DTYPE.get(dtype if dtype.isnative else dtype.newbyteorder("="))
     if name is None:
         raise WireError(
             f"unsupported dtype {dtype}; one of {', '.join(supported_dtypes())} would do"

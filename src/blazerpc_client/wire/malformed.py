@@ -8,6 +8,16 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 _VARINT, _I64, _LEN, _SGROUP, _EGROUP, _I32 = range(6)
 _FIXED_SIZES = {_I64: 8, _I32: 4}
 
+_NOT_VARINT = {
+    FieldDescriptor.TYPE_BYTES,
+    FieldDescriptor.TYPE_DOUBLE,
+    FieldDescriptor.TYPE_FIXED32,
+    FieldDescriptor.TYPE_FIXED64,
+    FieldDescriptor.TYPE_FLOAT,
+    FieldDescriptor.TYPE_SFIXED32,
+    FieldDescriptor.TYPE_SFIXED64,
+}
+
 # The bytes are a stranger's: a hint is not worth walking through millions of fields.
 _MAX_FIELDS = 1000
 _MAX_DEPTH = 20
@@ -17,12 +27,18 @@ class _CorruptError(Exception):
     """The bytes end early or hold an impossible tag."""
 
 
-def malformed_field(data: bytes, descriptor: Descriptor, depth: int = 0) -> str | None:
+def malformed_field(data: bytes, descriptor: Descriptor) -> str | None:
     """Return the path of the first field of ``data`` that is cut short or no valid UTF-8.
 
     Returns None when the fault lies between fields, in one that the schema does not know, or too
     far in to be worth the search.
     """
+    path = _fault(data, descriptor, 0)
+    return ".".join(path) if path else None
+
+
+def _fault(data: bytes, descriptor: Descriptor, depth: int) -> list[str] | None:
+    """Return the names on the way to the fault, None when there is none."""
     position = 0
     for _ in range(_MAX_FIELDS):
         if position >= len(data) or depth > _MAX_DEPTH:
@@ -30,18 +46,28 @@ def malformed_field(data: bytes, descriptor: Descriptor, depth: int = 0) -> str 
         field: FieldDescriptor | None = None
         try:
             tag, position = _varint(data, position)
+            if tag >> 3 == 0:  # no field has that number
+                raise _CorruptError
             field = descriptor.fields_by_number.get(tag >> 3)
             payload, position = _payload(data, position, tag & 7)
+            inner = _fault_in(payload, field, depth) if field and tag & 7 == _LEN else None
         except _CorruptError:
-            return field.name if field is not None else None
-        if field is None or tag & 7 != _LEN:
-            continue
-        if field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type is not None:
-            inner = malformed_field(payload, field.message_type, depth + 1)
-            if inner is not None:
-                return f"{field.name}.{inner}"
-        elif field.type == FieldDescriptor.TYPE_STRING and not _is_utf8(payload):
-            return field.name
+            return [] if field is None else [field.name]
+        if field is not None and inner is not None:
+            return [field.name, *inner]
+    return None
+
+
+def _fault_in(payload: bytes, field: FieldDescriptor, depth: int) -> list[str] | None:
+    """Return the names from inside the field to the fault in its payload, None without one."""
+    if field.message_type is not None:
+        return _fault(payload, field.message_type, depth + 1)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return None if _is_utf8(payload) else []
+    if field.is_repeated and field.type not in _NOT_VARINT:
+        position = 0
+        while position < len(payload):
+            _, position = _varint(payload, position)
     return None
 
 

@@ -7,19 +7,21 @@ of range, takes truncated input, and is slow.
 
 # No `from __future__ import annotations` here: betterproto2 evaluates the annotations of base
 # classes in the module of the generated subclass, where names of this module mean nothing.
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import betterproto2
 import numpy as np
-import numpy.typing as npt
-from google.protobuf import message_factory
+from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
 
 from blazerpc_client.errors import InvalidArgument, arguments_checked
-from blazerpc_client.wire import tensors
+from blazerpc_client.wire.dtypes import wire_name
+from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import MessageCodec
 from blazerpc_client.wire.malformed import malformed_field
 
@@ -35,8 +37,14 @@ def field(number: int, proto: str, *, repeated: bool = False, optional: bool = F
 
 def tensor_field(number: int, *, optional: bool = False) -> Any:
     """Return a dataclass field that holds an array, ``TensorProto`` on the wire."""
-    message = betterproto2.TYPE_MESSAGE
-    return betterproto2.field(number, message, unwrap=lambda: TensorProto, optional=optional)
+    return betterproto2.field(number, betterproto2.TYPE_MESSAGE, optional=optional)
+
+
+class SupportsRead(Protocol):
+    """What can be read from, such as a file that is open for bytes."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return at most ``size`` bytes, all when there is no ``size``."""
 
 
 @dataclass(eq=False, repr=False)
@@ -56,10 +64,7 @@ class Message(betterproto2.Message):
         Raises:
             InvalidArgument: when a field holds what the schema does not allow.
         """
-        codec, names = _codec(type(self))
-        with arguments_checked():
-            values = {wire: getattr(self, name) for wire, name in names.items()}
-            return codec.encode(values, {}).SerializeToString(deterministic=True)
+        return self._to_protobuf().SerializeToString(deterministic=True)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -68,20 +73,77 @@ class Message(betterproto2.Message):
         Raises:
             InvalidArgument: when it holds none of this type.
         """
-        codec, names = _codec(cls)
         message_class = message_factory.GetMessageClass(cls.DESCRIPTOR)
         try:
             message = message_class.FromString(data)
         except DecodeError:
             at = malformed_field(data, cls.DESCRIPTOR)
-            raise InvalidArgument("not a valid protobuf message", field=at) from None
-        with arguments_checked():
-            values = codec.decode(message, {})
-        return cls(**{names[wire]: value for wire, value in values.items()})
+            with arguments_checked():
+                raise WireError("not a valid protobuf message", field=at) from None
+        return cls._from_protobuf(message)
+
+    def load(self, stream: SupportsRead, size: int | None = None) -> Self:
+        """Take the values of the message that ``stream`` holds to its end, or for ``size`` bytes.
+
+        Raises:
+            InvalidArgument: when it holds none of this type.
+        """
+        if size == betterproto2.SIZE_DELIMITED:
+            size, _ = betterproto2.load_varint(stream)
+        parsed = self.parse(stream.read() if size is None else stream.read(size))
+        for name in self._names():
+            setattr(self, name, getattr(parsed, name))
+        return self
+
+    def to_dict(
+        self,
+        *,
+        output_format: betterproto2.OutputFormat = betterproto2.OutputFormat.PROTO_JSON,
+        casing: betterproto2.Casing = betterproto2.Casing.CAMEL,
+        include_default_values: bool = False,
+    ) -> dict[str, Any]:
+        """Return protobuf's JSON form, https://protobuf.dev/programming-guides/json/.
+
+        Args:
+            output_format: ``PROTO_JSON`` is the only one: Python values are the attributes.
+            casing: of the names; ``SNAKE`` gives those of the schema.
+            include_default_values: also of fields that have the value zero.
+
+        Raises:
+            InvalidArgument: when a field holds what the schema does not allow.
+        """
+        if output_format is not betterproto2.OutputFormat.PROTO_JSON:
+            raise InvalidArgument("output_format: only PROTO_JSON", field="output_format")
+        return json_format.MessageToDict(
+            self._to_protobuf(),
+            preserving_proto_field_name=casing is betterproto2.Casing.SNAKE,
+            always_print_fields_with_no_presence=include_default_values,
+        )
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], *, ignore_unknown_fields: bool = False) -> Self:
+        """Return the message that protobuf's JSON form describes.
+
+        Raises:
+            InvalidArgument: when it describes none of this type.
+        """
+        message = message_factory.GetMessageClass(cls.DESCRIPTOR)()
+        try:
+            json_format.ParseDict(dict(value), message, ignore_unknown_fields)
+        except json_format.ParseError as error:
+            raise InvalidArgument(str(error)) from None
+        return cls._from_protobuf(message)
 
     def is_set(self, name: str) -> bool:
-        """Return whether a field has another value than its default."""
-        default = next(f.default_factory for f in fields(self) if f.name == name)
+        """Return whether a field has another value than its default.
+
+        Raises:
+            AttributeError: when there is no such field.
+        """
+        defaults = [f.default_factory for f in fields(self) if f.name == name]
+        if not defaults:
+            raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+        (default,) = defaults
         assert default is not MISSING  # betterproto2.field always gives one
         return not _equal(getattr(self, name), default())
 
@@ -99,29 +161,21 @@ class Message(betterproto2.Message):
         fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names())
         return f"{type(self).__name__}({fields})"
 
+    def _to_protobuf(self) -> ProtobufMessage:
+        codec, names = _codec(type(self))
+        with arguments_checked():
+            return codec.encode({wire: getattr(self, name) for wire, name in names.items()}, {})
+
+    @classmethod
+    def _from_protobuf(cls, message: ProtobufMessage) -> Self:
+        codec, names = _codec(cls)
+        with arguments_checked():
+            values = codec.decode(message, {})
+        return cls(**{names[wire]: value for wire, value in values.items()})
+
     @classmethod
     def _names(cls) -> list[str]:
         return list(_codec(cls)[1].values())
-
-
-@dataclass(eq=False, repr=False)
-class TensorProto(betterproto2.Message):
-    """What betterproto2 turns an array into on its way to JSON, and back."""
-
-    shape: list[int] = field(1, betterproto2.TYPE_INT64, repeated=True)
-    dtype: str = field(2, betterproto2.TYPE_STRING)
-    data: bytes = field(3, betterproto2.TYPE_BYTES)
-
-    @staticmethod
-    def from_wrapped(array: npt.NDArray[Any]) -> "TensorProto":
-        """Return the message that carries ``array``."""
-        shape, dtype, data = tensors.encode(array)
-        return TensorProto(shape=list(shape), dtype=dtype, data=data)
-
-    def to_wrapped(self) -> npt.NDArray[Any]:
-        """Return the array that the message carries."""
-        with arguments_checked():
-            return tensors.decode(self.shape, self.dtype, self.data)
 
 
 @cache
@@ -138,7 +192,10 @@ def _codec(message_class: type[Message]) -> tuple[MessageCodec, dict[str, str]]:
 def _equal(left: object, right: object) -> bool:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         inexact = left.dtype.kind in "fc"
-        return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=inexact)
+        same = left.dtype == right.dtype or wire_name(left.dtype) == wire_name(right.dtype)
+        return same and np.array_equal(left, right, equal_nan=inexact)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
     if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
         return False
     # As betterproto2 has it: a message that holds NaN equals itself.

@@ -15,7 +15,8 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.message import Message
 
 from blazerpc_client.wire.dtypes import dtype_of, wire_name
-from blazerpc_client.wire.tensors import TensorSpec
+from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.tensors import MAX_SIZE, TensorSpec
 
 #: The name under which the file is imported and reflected.
 OPTIONS_FILE: Final = "blazerpc/options.proto"
@@ -119,8 +120,15 @@ def read_tensor(field: FieldDescriptor) -> TensorSpec | None:
     if not options.HasExtension(_TENSOR):
         return None
     tensor = options.Extensions[_TENSOR]
-    shape = tuple(int(size) if size.isdecimal() else size for size in tensor.shape)
-    return TensorSpec(dtype_of(tensor.dtype), shape)
+    return TensorSpec(dtype_of(tensor.dtype), tuple(map(_dimension, tensor.shape)))
+
+
+def _dimension(text: str) -> int | str:
+    if not text.isdecimal():
+        return text
+    if len(text) > len(str(MAX_SIZE)) or int(text) > MAX_SIZE:
+        raise WireError(f"no array has a dimension of {text[:40]}")
+    return int(text)
 
 
 def read_default(field: FieldDescriptor) -> str | None:

@@ -35,6 +35,10 @@ def _expected(what: str, value: object) -> WireError:
     return WireError(f"expected {what}, got {type(value).__name__}")
 
 
+def _is_duration(value: object) -> bool:
+    return isinstance(value, np.timedelta64)  # NumPy makes it an integer, which it is not
+
+
 def _integer(bits: int, *, signed: bool) -> Callable[[object], int]:
     low = -(1 << bits - 1) if signed else 0
     high = (1 << bits - 1) - 1 if signed else (1 << bits) - 1
@@ -42,7 +46,7 @@ def _integer(bits: int, *, signed: bool) -> Callable[[object], int]:
 
     def convert(value: object) -> int:
         if type(value) is not int:
-            if not isinstance(value, int | np.integer):
+            if not isinstance(value, int | np.integer) or _is_duration(value):
                 raise _expected("int", value)
             value = int(value)
         if not low <= value <= high:
@@ -54,7 +58,7 @@ def _integer(bits: int, *, signed: bool) -> Callable[[object], int]:
 
 def _double(value: object) -> float:
     if type(value) is not float:
-        if not isinstance(value, float | int | np.floating | np.integer):
+        if not isinstance(value, float | int | np.floating | np.integer) or _is_duration(value):
             raise _expected("float", value)
         try:
             value = float(value)
@@ -84,7 +88,7 @@ def _string(value: object) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise WireError("not valid Unicode text (a lone surrogate)") from None
-    return str(value)
+    return str.__str__(value)  # of an enum that is a str, str() makes its name
 
 
 def _bytes(value: object) -> bytes:

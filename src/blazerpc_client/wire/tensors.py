@@ -20,6 +20,13 @@ Dims = dict[str, int]
 #: NumPy's own limit (NPY_MAXDIMS); a longer shape is refused before it is looked at.
 MAX_RANK: Final = 64
 
+#: The largest size that NumPy counts to.
+MAX_SIZE: Final = 2**63 - 1
+
+# NumPy gives every text of an array the room of the longest: four bytes a character.
+_FREE_ROOM: Final = 16 << 20
+_ROOM_PER_BYTE: Final = 64
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -76,6 +83,8 @@ def encode(array: npt.NDArray[Any]) -> tuple[tuple[int, ...], str, bytes]:
         WireError: for a dtype that has no place on the wire.
     """
     name = wire_name(array.dtype)
+    if isinstance(array, np.ma.MaskedArray):
+        raise WireError("a masked array: what lies under its mask would be sent as values")
     if array.dtype.kind in "US":
         return array.shape, name, _encode_elements(array)
     # newbyteorder("<") equals the native dtype on a little-endian machine: no copy there.
@@ -142,6 +151,11 @@ def _decode_elements(count: int, data: bytes, *, text: bool) -> list[str] | list
         elements.append(data[start:position])
     if len(elements) != count:
         raise WireError(f"the shape takes {count} elements, the data holds {len(elements)}")
+    room = len(elements) * max(map(len, elements), default=0) * (4 if text else 1)
+    if room > _FREE_ROOM + _ROOM_PER_BYTE * len(data):
+        raise WireError(
+            f"as a NumPy array, {len(elements)} elements as wide as the longest take {room} bytes"
+        )
     if any(element.endswith(b"\0") for element in elements):
         # NumPy pads its fixed-width elements with NULs and would drop these without a word.
         raise WireError("NumPy cannot hold an element that ends in a NUL")

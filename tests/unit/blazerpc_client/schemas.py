@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,13 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.message import Message
 
 from blazerpc_client.schema import Schema, ServiceSpec, service_spec
-from blazerpc_client.wire.options import OPTIONS_DESCRIPTOR, ModelOptions, write_model, write_tensor
+from blazerpc_client.wire.options import (
+    OPTIONS_DESCRIPTOR,
+    ModelOptions,
+    write_default,
+    write_model,
+    write_tensor,
+)
 from blazerpc_client.wire.tensors import TensorSpec
 
 #: A scalar by protobuf's name ("string", "repeated int32"), a message by its full name with a dot
@@ -33,7 +39,12 @@ def tensor(dtype: Any, *shape: int | str) -> TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model with its messages: ``PredictEcho(EchoRequest) returns (EchoResponse)``."""
+    """A model with its messages: ``PredictEcho(EchoRequest) returns (EchoResponse)``.
+
+    Attributes:
+        optional: names of the parameters, or "result", that may be absent.
+        defaults: as JSON, by parameter.
+    """
 
     parameters: Mapping[str, Kind] = field(default_factory=lambda: {"text": "string"})
     result: Kind = "string"
@@ -42,6 +53,8 @@ class Model:
     version: str = "1"
     doc: str = ""
     streaming: bool = False
+    optional: Collection[str] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 def service_file(
@@ -53,8 +66,13 @@ def service_file(
     for model in models:
         request = file.message_type.add(name=f"{model.stem}Request")
         for name, kind in model.parameters.items():
-            add_field(request, name, kind)
-        add_field(file.message_type.add(name=f"{model.stem}Response"), "result", model.result)
+            parameter = add_field(request, name, kind)
+            if name in model.defaults:
+                write_default(parameter, model.defaults[name])
+        response = file.message_type.add(name=f"{model.stem}Response")
+        add_field(response, "result", model.result)
+        for message in (request, response):
+            _make_optional(message, model.optional)
         method = descriptor.method.add(
             name=f"Predict{model.stem}",
             input_type=f".{package}.{model.stem}Request",
@@ -82,6 +100,14 @@ def add_field(message: DescriptorProto, name: str, kind: Kind) -> FieldDescripto
     else:
         descriptor.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
     return descriptor
+
+
+def _make_optional(message: DescriptorProto, names: Collection[str]) -> None:
+    for descriptor in message.field:
+        if descriptor.name in names:
+            descriptor.proto3_optional = True
+            descriptor.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{descriptor.name}")
 
 
 def tensor_file() -> FileDescriptorProto:

@@ -67,7 +67,7 @@ def test_there_is_a_class_for_each_of_the_sixteen_and_for_nothing_else() -> None
 @pytest.mark.parametrize("status", FAILURES, ids=lambda status: status.name)
 def test_a_status_is_raised_as_its_class(status: Status) -> None:
     info = ErrorInfo(reason="why")
-    with pytest.raises(RpcError, match="^what happened$") as error, translated(TARGET):
+    with pytest.raises(RpcError, match=r"^what happened$") as error, translated(TARGET):
         raise GRPCError(status, "what happened", [info])
     assert type(error.value) is ERROR_OF_STATUS[status]
     assert error.value.status is status
@@ -124,12 +124,18 @@ def test_every_exception_of_grpclib_is_translated() -> None:
             raise raised
 
 
+def made(kind: type[BaseException]) -> BaseException:
+    own = kind.__init__ is not BaseException.__init__ and inspect.isfunction(kind.__init__)
+    parameters = list(inspect.signature(kind.__init__).parameters)[1:] if own else []
+    return kind(*(1 for _ in parameters))
+
+
 def test_every_exception_of_h2_is_translated() -> None:
     classes = classes_of(h2.exceptions)
     assert len(classes) > 10
     for kind in classes:
         with pytest.raises(Unavailable, match=TARGET), translated(TARGET):
-            raise kind.__new__(kind)
+            raise made(kind)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +143,6 @@ def test_every_exception_of_h2_is_translated() -> None:
     [
         (TimeoutError(), DeadlineExceeded, "^deadline exceeded$"),
         (TimeoutError(errno.ETIMEDOUT, "timed out"), Unavailable, f"^cannot reach {TARGET}: timed"),
-        (asyncio.TimeoutError(), DeadlineExceeded, "^deadline exceeded$"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Unavailable, f"{TARGET}: refused"),
         (OSError("several"), Unavailable, f"^cannot reach {TARGET}: several$"),
         (socket.gaierror(-2, "no such name"), Unavailable, f"{TARGET}: no such name"),
@@ -173,7 +178,7 @@ def test_a_wrong_argument_is_refused_with_its_field() -> None:
 
 def test_a_wrong_response_is_the_fault_of_the_server() -> None:
     with (
-        pytest.raises(Internal, match="^the response does not match the schema: result: no$"),
+        pytest.raises(Internal, match=r"^the response does not match the schema: result: no$"),
         response_checked(),
     ):
         raise WireError("no", field="result")

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blazerpc_client import Internal, InvalidArgument, Schema, StreamMethod, UnaryMethod
-from blazerpc_client.schema import FieldSpec, MessageSpec, is_blazerpc, service_spec
+from blazerpc_client.schema import is_blazerpc, service_spec
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.options import ModelOptions, write_model
 from tests.unit.blazerpc_client.schemas import (
@@ -88,7 +88,7 @@ def broken(case: str) -> FileDescriptorProto:
     match case:
         case "a type that is not there":
             descriptor.message_type[0].field[0].type_name = ".blazerpc.Nothing"
-            descriptor.message_type[0].field[0].type = 11
+            descriptor.message_type[0].field[0].type = FieldDescriptorProto.TYPE_MESSAGE
         case "a method of messages that are not there":
             descriptor.service[0].method[0].input_type = ".blazerpc.Nothing"
         case "two messages of one name":
@@ -147,7 +147,7 @@ def test_what_is_not_there_is_not_found() -> None:
 
 
 def test_a_service_is_described_in_plain_values() -> None:
-    schema, service = spec_of(
+    _, service = spec_of(
         Model(
             stem="Digits",
             name="digits",
@@ -166,37 +166,49 @@ def test_a_service_is_described_in_plain_values() -> None:
     assert service.full_name == SERVICE
     assert service.client_name == "InferenceClient"
     digits, tokens = service.methods
-    array: Any = np.ndarray[Any, Any]
     assert digits.name == "PredictDigits"
     assert digits.python_name == "predict_digits"
     assert digits.full_name == f"{SERVICE}.PredictDigits"
     assert digits.model == ModelOptions(name="digits", version="1", doc="Which digit.")
     assert not digits.streaming
-    assert digits.request == MessageSpec(
-        name="DigitsRequest",
-        full_name="blazerpc.DigitsRequest",
-        fields=(
-            FieldSpec(
-                name="x",
-                number=1,
-                proto="message",
-                element=array,
-                repeated=False,
-                tensor=tensor("f4", "batch", 64),
-            ),
-            FieldSpec(
-                name="any", number=2, proto="message", element=array, repeated=False, tensor=None
-            ),
-            FieldSpec(
-                name="top_k", number=3, proto="int32", element=int, repeated=False, tensor=None
-            ),
-        ),
+    assert (digits.request.name, digits.request.full_name) == (
+        "DigitsRequest",
+        "blazerpc.DigitsRequest",
     )
+    assert [
+        (field.name, field.number, field.proto, field.element, field.repeated, field.tensor)
+        for field in digits.request.fields
+    ] == [
+        ("x", 1, "message", np.ndarray[Any, Any], False, tensor("f4", "batch", 64)),
+        ("any", 2, "message", np.ndarray[Any, Any], False, None),
+        ("top_k", 3, "int32", int, False, None),
+    ]
     assert digits.result.tensor == tensor("f8", "batch", 10)
     assert tokens.python_name == "predict_my_tokens_v2"
     assert tokens.model.version == "2"
     assert tokens.streaming
     assert (tokens.result.element, tokens.result.repeated) == (str, True)
+
+
+def test_what_can_be_left_out_is_told() -> None:
+    _, service = spec_of(
+        Model(
+            parameters={"a": "string", "b": "int32", "c": "repeated string", "d": "string"},
+            optional=["a", "b", "result"],
+            defaults={"b": "3", "c": "[]"},
+        )
+    )
+    (method,) = service.methods
+    assert [
+        (field.name, field.optional, field.default, field.omissible)
+        for field in [*method.request.fields, method.result]
+    ] == [
+        ("a", True, None, True),
+        ("b", True, "3", True),
+        ("c", False, "[]", True),
+        ("d", False, None, False),
+        ("result", True, None, True),
+    ]
 
 
 def test_methods_whose_names_are_one_in_python_are_refused() -> None:
@@ -267,7 +279,7 @@ def test_a_tensor_of_a_dtype_that_this_version_does_not_know_is_named() -> None:
     descriptor = service_file(Model(parameters={"x": tensor("f4")}))
     options = descriptor.message_type[0].field[0].options
     options.MergeFromString(options.SerializeToString().replace(b"float", b"float"[::-1]))
-    with pytest.raises(WireError, match="x.*unknown dtype 'taolf'"):
+    with pytest.raises(WireError, match=r"x: unknown dtype 'taolf'"):
         service_spec(schema_of_files(descriptor), SERVICE)
 
 
@@ -304,12 +316,12 @@ def test_a_method_turns_arguments_into_a_request_and_an_answer_into_a_result(
 
 def test_a_wrong_argument_is_refused_before_anything_is_sent(schema: Schema) -> None:
     method = StreamMethod[int](schema, f"{SERVICE}.PredictCount")
-    with pytest.raises(InvalidArgument, match="^to: expected int, got str$") as error:
+    with pytest.raises(InvalidArgument, match=r"^to: expected int, got str$") as error:
         method.encode({"to": "3"}, {})
     assert error.value.field == "to"
-    with pytest.raises(InvalidArgument, match="^till: no such parameter; there are: to$"):
+    with pytest.raises(InvalidArgument, match=r"^till: no such parameter; there are: to$"):
         method.encode({"till": 3}, {})
-    with pytest.raises(InvalidArgument, match="^to: missing$"):
+    with pytest.raises(InvalidArgument, match=r"^to: missing$"):
         method.encode({}, {})
 
 
@@ -318,7 +330,7 @@ def test_an_answer_of_another_size_than_the_request_breaks_the_schema(schema: Sc
     response = method.response_class()
     response.MergeFromString(method.encode({"x": np.zeros(3, np.float32)}, {}).SerializeToString())
     with pytest.raises(
-        Internal, match="^the response does not match the schema: result: dimension 'batch' is 3"
+        Internal, match=r"^the response does not match the schema: result: dimension 'batch' is 3"
     ):
         method.decode(response, {"batch": 2})
 

@@ -229,6 +229,13 @@ def test_an_annotation_that_names_nothing_is_refused_with_its_parameter(
     assert error.field == "x"
 
 
+@pytest.mark.parametrize("name", ["SerializeToString", "HasField", "DESCRIPTOR", "FromString"])
+def test_a_parameter_that_would_hide_what_messages_have_is_refused(name: str) -> None:
+    error = refused(taking(name))
+    assert "protobuf's messages have that name; rename it" in str(error)
+    assert error.field == name
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -190,6 +190,64 @@ def test_a_wrong_tensor_that_arrives_is_refused_by_name(
     assert str(error.value) == message
 
 
+OPTIONAL = Model(
+    parameters={
+        "text": "string",
+        "count": "int32",
+        "x": tensor("f4", "batch"),
+        "ids": "repeated int32",
+        "needed": "bool",
+    },
+    optional=["text", "count", "x"],
+    defaults={"count": "3", "ids": "[]"},
+)
+
+
+@pytest.mark.parametrize("absent", [{}, {"text": None, "count": None, "x": None, "ids": None}])
+def test_what_is_left_out_is_absent(absent: dict[str, object]) -> None:
+    request = message_class(schema_of(OPTIONAL), "EchoRequest")
+    codec = MessageCodec(schema_of(OPTIONAL).message("blazerpc.EchoRequest"), request)
+    message = codec.encode({**absent, "needed": True}, {})
+    assert message.SerializeToString() == b"\x28\x01"
+    assert codec.decode(message, {}) == {
+        "text": None,
+        "count": None,
+        "x": None,
+        "ids": [],
+        "needed": True,
+    }
+
+
+def test_an_optional_value_that_is_the_zero_of_its_type_is_present() -> None:
+    request = message_class(schema_of(OPTIONAL), "EchoRequest")
+    codec = MessageCodec(schema_of(OPTIONAL).message("blazerpc.EchoRequest"), request)
+    values = {"text": "", "count": 0, "x": np.zeros(0, np.float32), "ids": [], "needed": False}
+    data = codec.encode(values, {}).SerializeToString()
+    read = codec.decode(request.FromString(data), {})
+    assert (read["text"], read["count"]) == ("", 0)
+    assert_same(read["x"], np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "needed: missing"),
+        ({"needed": None}, "needed: expected bool, got NoneType"),
+        ({"needed": True, "count": "3"}, "count: expected int, got str"),
+        ({"needed": True, "x": np.zeros(1)}, "x: expected dtype float32, got float64"),
+        ({"needed": True, "ids": 3}, "ids: expected list, got int"),
+    ],
+)
+def test_what_may_be_left_out_is_checked_when_it_is_there(
+    values: dict[str, object], message: str
+) -> None:
+    request = message_class(schema_of(OPTIONAL), "EchoRequest")
+    codec = MessageCodec(schema_of(OPTIONAL).message("blazerpc.EchoRequest"), request)
+    with pytest.raises(WireError) as error:
+        codec.encode(values, {})
+    assert str(error.value) == message
+
+
 @pytest.mark.parametrize("kind", [f"repeated {TENSOR}", ".blazerpc.ModelOptions"])
 def test_a_kind_of_field_that_has_no_python_type_is_refused(kind: str) -> None:
     schema = schema_of(Model(parameters={"odd": kind}))

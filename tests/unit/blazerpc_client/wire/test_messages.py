@@ -6,6 +6,7 @@ import io
 import json
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import betterproto2
@@ -53,7 +54,6 @@ ODD_NAMES = [
     "parse",
     "to_dict",
     "is_set",
-    "DESCRIPTOR",
     "Message",
     "SCHEMA",
     "self",
@@ -293,7 +293,7 @@ def test_a_message_that_holds_nan_equals_itself(package: Any) -> None:
     assert package.EchoRequest.parse(bytes(make())) == make()
 
 
-def test_a_list_that_holds_nan_equals_itself(tmp_path: Any) -> None:
+def test_a_list_that_holds_nan_equals_itself(tmp_path: Path) -> None:
     package = import_client(tmp_path, Model(parameters={"scores": "repeated double"}))
     message = package.EchoRequest(scores=[math.nan])
     assert package.EchoRequest.parse(bytes(message)) == message
@@ -309,6 +309,26 @@ def test_equal_arrays_are_equal_whatever_their_memory(
 ) -> None:
     message = package.EchoRequest(**values(any=array))
     assert package.EchoRequest.parse(bytes(message)) == message
+
+
+def test_fields_that_may_be_absent(tmp_path: Path) -> None:
+    model = Model(
+        parameters={"text": "string", "count": "int32", "x": tensor("f4", "batch")},
+        optional=["text", "count", "x"],
+    )
+    request = import_client(tmp_path, model).EchoRequest
+    empty, zero = request(), request(text="", count=0, x=np.zeros(0, np.float32))
+    assert (empty.text, empty.count, empty.x) == (None, None, None)
+    assert bytes(empty) == b""
+    assert request.parse(b"") == empty != zero
+    assert not empty.is_set("text")
+    for name in ("text", "count", "x"):
+        assert zero.is_set(name)
+    for message in (empty, zero, request(count=3)):
+        assert request.parse(bytes(message)) == message
+        assert request.from_dict(message.to_dict()) == message
+    google = message_class(schema_of(model), "EchoRequest").FromString(bytes(zero))
+    assert zero.to_dict() == json_format.MessageToDict(google)
 
 
 def test_nobody_hashes_what_can_change(package: Any) -> None:

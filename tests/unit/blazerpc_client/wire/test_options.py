@@ -21,8 +21,10 @@ from blazerpc_client.wire.options import (
     OPTIONS_DESCRIPTOR,
     OPTIONS_FILE,
     ModelOptions,
+    read_default,
     read_model,
     read_tensor,
+    write_default,
     write_model,
     write_tensor,
 )
@@ -76,6 +78,7 @@ def test_options_that_protoc_wrote_are_read(tmp_path: Path) -> None:
         message Request {
           TensorProto x = 1 [(blazerpc.tensor) = { dtype: "float" shape: ["batch", "4"] }];
           TensorProto y = 2;
+          optional int32 k = 3 [(blazerpc.param) = { default: "3" }];
         }
         service InferenceService {
           rpc Predict(Request) returns (Request) {
@@ -85,9 +88,11 @@ def test_options_that_protoc_wrote_are_read(tmp_path: Path) -> None:
         """
     )
     schema = Schema(compiled(tmp_path, "service.proto").file)
-    x, y = schema.message("blazerpc.Request").fields
+    x, y, k = schema.message("blazerpc.Request").fields
     assert read_tensor(x) == tensor("f4", "batch", 4)
     assert read_tensor(y) is None
+    assert read_default(y) is None
+    assert read_default(k) == "3"
     assert read_model(schema.method(f"{SERVICE}.Predict")) == ModelOptions(
         name="digits", version="2", doc='Say "which".'
     )
@@ -114,12 +119,20 @@ def test_any_model_that_is_written_is_read(name: str, version: str, doc: str) ->
     assert options == ModelOptions(name=name, version=version, doc=doc)
 
 
+@many
+@given(default=unicode_text)
+def test_any_default_that_is_written_is_read(default: str) -> None:
+    schema = schema_of(Model(parameters={"k": "int32"}, defaults={"k": default}))
+    assert read_default(schema.message("blazerpc.EchoRequest").fields[0]) == default
+
+
 def test_without_the_options_there_is_nothing_to_read() -> None:
     file = service_file(Model(parameters={"text": "string", "x": TENSOR}))
     file.service[0].method[0].ClearField("options")
     schema = schema_of_files(file)
     for field in schema.message("blazerpc.EchoRequest").fields:
         assert read_tensor(field) is None
+        assert read_default(field) is None
     assert read_model(schema.method(f"{SERVICE}.PredictEcho")) is None
 
 
@@ -127,8 +140,12 @@ def test_other_options_beside_ours_stay() -> None:
     field, method = FieldDescriptorProto(), MethodDescriptorProto()
     field.options.deprecated = method.options.deprecated = True
     write_tensor(field, tensor("f4", 2))
+    write_default(field, "0")
     write_model(method, ModelOptions(name="a", version="1", doc=""))
     assert field.options.deprecated
+    schema = schema_of(Model(parameters={"x": tensor("f4", 2)}, defaults={"x": "0"}))
+    (x,) = schema.message("blazerpc.EchoRequest").fields
+    assert (read_tensor(x), read_default(x)) == (tensor("f4", 2), "0")
     assert method.options.deprecated
 
 

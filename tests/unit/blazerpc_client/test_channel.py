@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from typing import Any
+
+import h2.connection
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+
+from blazerpc_client import (
+    Aborted,
+    CallOptions,
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    RpcError,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+)
+from blazerpc_client.channel import Channel, parse_target
+from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
+
+ECHO, STREAM = "/test.Echo/Say", "/test.Echo/Repeat"
+#: No answer takes so long; a call that hangs fails, and says so.
+SOON = CallOptions(timeout=5)
+
+
+class Echo:
+    """Says what it is told; ``Repeat`` says it three times, and fails when that is "fail"."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
+
+    async def say(self, stream: Stream[StringValue, StringValue]) -> None:
+        message = await stream.recv_message()
+        assert message is not None
+        assert stream.metadata is not None
+        self.metadata = dict(stream.metadata)
+        await stream.send_message(message)
+
+    async def repeat(self, stream: Stream[StringValue, StringValue]) -> None:
+        message = await stream.recv_message()
+        assert message is not None
+        for _ in range(3):
+            await stream.send_message(message)
+        if message.value == "fail":
+            raise GRPCError(Status.ABORTED, "half way")
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {
+            ECHO: Handler(self.say, Cardinality.UNARY_UNARY, StringValue, StringValue),
+            STREAM: Handler(self.repeat, Cardinality.UNARY_STREAM, StringValue, StringValue),
+        }
+
+
+async def say(target: str, options: CallOptions = SOON) -> str:
+    channel = Channel(target)
+    try:
+        return (await channel.unary(ECHO, StringValue(value="a"), StringValue, options)).value
+    finally:
+        channel.close()
+        await asyncio.sleep(0)
+
+
+async def repeat(target: str, value: str, heard: list[str]) -> None:
+    channel = Channel(target)
+    try:
+        request = StringValue(value=value)
+        async for message in channel.server_stream(STREAM, request, StringValue, SOON):
+            heard.append(message.value)  # noqa: PERF401 - those before an error count
+    finally:
+        channel.close()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port"),
+    [
+        ("localhost:50051", "localhost", 50051),
+        ("127.0.0.1:1", "127.0.0.1", 1),
+        ("example.com:65535", "example.com", 65535),
+        ("[::1]:50051", "::1", 50051),
+        ("[fe80::1%eth0]:50051", "fe80::1%eth0", 50051),
+        ("my_host-1:80", "my_host-1", 80),
+    ],
+)
+def test_an_address_is_host_and_port(target: str, host: str, port: int) -> None:
+    assert parse_target(target) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        ":",
+        "localhost",
+        "localhost:",
+        ":50051",
+        "[]:50051",
+        "::1:50051",
+        "a:b:50051",
+        "localhost:http",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:+1",
+        "localhost: 1",
+        "localhost:1_0",
+        "http://localhost:50051",
+        "localhost:50051/",
+        "localhost:" + "9" * 5000,
+    ],
+    ids=lambda target: repr(target[:20]),
+)
+def test_what_is_no_address_is_refused_with_the_form_of_one(target: str) -> None:
+    with pytest.raises(InvalidArgument, match="it has the form HOST:PORT") as error:
+        Channel(target)
+    assert error.value.field == "target"
+
+
+def test_a_call_has_no_options_by_itself() -> None:
+    assert (CallOptions().timeout, CallOptions().metadata) == (None, {})
+
+
+@pytest.mark.parametrize("timeout", [0, 0.001, 60, 99_999_999])
+def test_a_timeout_that_grpc_can_carry(timeout: float) -> None:
+    assert CallOptions(timeout=timeout).timeout == timeout
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.001, 1e8, float("inf"), float("nan")])
+def test_a_timeout_that_grpc_cannot_carry_is_refused(timeout: float) -> None:
+    with pytest.raises(InvalidArgument, match=f"timeout: {timeout} is out of range") as error:
+        CallOptions(timeout=timeout)
+    assert error.value.field == "timeout"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"Upper": "a"},
+        {"with space": "a"},
+        {"": "a"},
+        {"é": "a"},
+        {":path": "/"},
+        {"te": "a"},
+        {"content-type": "a"},
+        {"grpc-timeout": "1S"},
+        {"key": "é"},
+        {"key": "a\nb"},
+        {"key": ""},
+        {"key": b"a"},
+        {"key-bin": "a"},
+    ],
+)
+def test_metadata_that_grpc_cannot_carry_is_refused(metadata: dict[str, str | bytes]) -> None:
+    with pytest.raises(InvalidArgument, match=r"^metadata: ") as error:
+        CallOptions(metadata=metadata)
+    assert error.value.field == "metadata"
+
+
+async def test_a_call_is_answered() -> None:
+    async with serving_handlers(Echo()) as target:
+        assert await say(target) == "a"
+
+
+async def test_metadata_arrives() -> None:
+    echo = Echo()
+    async with serving_handlers(echo) as target:
+        await say(target, CallOptions(metadata={"token": "a b", "raw-bin": b"\xff\0"}))
+    assert echo.metadata == {"token": "a b", "raw-bin": b"\xff\0"}
+
+
+async def test_a_stream_is_heard_to_its_end() -> None:
+    heard: list[str] = []
+    async with serving_handlers(Echo()) as target:
+        await repeat(target, "a", heard)
+    assert heard == ["a"] * 3
+
+
+async def test_what_came_before_a_stream_failed_is_heard() -> None:
+    heard: list[str] = []
+    async with serving_handlers(Echo()) as target:
+        with pytest.raises(Aborted, match="half way"):
+            await repeat(target, "fail", heard)
+    assert heard == ["fail"] * 3
+
+
+async def test_a_stream_can_be_left_early() -> None:
+    async with serving_handlers(Echo()) as target:
+        channel = Channel(target)
+        async for message in channel.server_stream(
+            STREAM, StringValue(value="a"), StringValue, SOON
+        ):
+            assert message.value == "a"
+            break
+        # The connection goes on.
+        assert (await channel.unary(ECHO, StringValue(value="b"), StringValue, SOON)).value == "b"
+        channel.close()
+        await asyncio.sleep(0)
+
+
+async def test_a_method_that_is_not_there_is_unimplemented() -> None:
+    async with serving_handlers() as target:
+        with pytest.raises(Unimplemented):
+            await say(target)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_nobody_listens(host: str) -> None:
+    with pytest.raises(Unavailable, match=rf"^cannot reach {host}:1: ".replace("[", r"\[")):
+        await say(f"{host}:1")
+
+
+@pytest.mark.parametrize(
+    "host", ["no such host", "nothing.invalid", "a..b", "x" * 70, "é" * 70, "a\0b"], ids=range(6)
+)
+async def test_a_host_that_is_none_cannot_be_reached(host: str) -> None:
+    with pytest.raises(RpcError, match=r"cannot reach|has the form"):
+        await say(f"{host}:80")
+
+
+async def test_a_server_that_never_answers_exceeds_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="deadline exceeded"):
+            await say(address(listener), CallOptions(timeout=0.05))
+    assert 0.04 < time.monotonic() - started < 2
+
+
+async def test_a_deadline_holds_for_a_stream_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        channel = Channel(address(listener))
+        options = CallOptions(timeout=0.05)
+        with pytest.raises(DeadlineExceeded):
+            async for _ in channel.server_stream(STREAM, StringValue(), StringValue, options):
+                pass
+        channel.close()
+        await asyncio.sleep(0)
+
+
+async def test_a_deadline_of_nothing_is_over_at_once() -> None:
+    async with serving_handlers(Echo()) as target:
+        with pytest.raises(DeadlineExceeded):
+            await say(target, CallOptions(timeout=0))
+
+
+OK = [(":status", "200"), ("content-type", "application/grpc")]
+DONE = [("grpc-status", "0")]
+MESSAGE = b"\0" + struct.pack(">I", 3) + b"\x0a\x01a"
+
+
+def answer(
+    headers: list[tuple[str, str]],
+    body: bytes | None = None,
+    trailers: list[tuple[str, str]] | None = None,
+    *,
+    reset: bool = False,
+) -> Script:
+    def script(connection: h2.connection.H2Connection, stream: int) -> None:
+        connection.send_headers(
+            stream, headers, end_stream=body is None and trailers is None and not reset
+        )
+        if body is not None:
+            connection.send_data(stream, body, end_stream=trailers is None and not reset)
+        if trailers is not None:
+            connection.send_headers(stream, trailers, end_stream=True)
+        if reset:
+            connection.reset_stream(stream)
+
+    return script
+
+
+async def test_a_channel_connects_again_when_its_server_is_back() -> None:
+    request = StringValue(value="?")
+    async with answering(answer(OK, MESSAGE, DONE)) as target:
+        channel = Channel(target)
+        assert (await channel.unary(ECHO, request, StringValue, SOON)).value == "a"
+    with pytest.raises(Unavailable, match=f"cannot reach {target}"):
+        await channel.unary(ECHO, request, StringValue, SOON)
+    async with answering(answer(OK, MESSAGE, DONE), int(target.rpartition(":")[2])):
+        assert (await channel.unary(ECHO, request, StringValue, SOON)).value == "a"
+        channel.close()
+        await asyncio.sleep(0)
+
+
+async def test_closing_fails_the_calls_in_flight() -> None:
+    arrived = asyncio.Event()
+    async with answering(lambda connection, stream: arrived.set()) as target:
+        channel = Channel(target)
+        call = asyncio.create_task(channel.unary(ECHO, StringValue(), StringValue, SOON))
+        await arrived.wait()
+        channel.close()
+        with pytest.raises(Unavailable, match=target):
+            await call
+
+
+def test_closing_what_was_never_open_does_nothing() -> None:
+    Channel("localhost:1").close()
+
+
+# What peers say that speak no HTTP/2 at all, or not to its end.
+PREFACE = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+GOAWAY = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + struct.pack(">II", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        b"\x00" * 100,
+        b"\xff" * 100,
+        PREFACE,
+        PREFACE + GOAWAY,
+        PREFACE + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01",
+        PREFACE + b"\x00\x00\x01\x01\x04\x00\x00\x00\x01\xff",
+        PREFACE[:5],
+    ],
+    ids=[
+        "nothing",
+        "HTTP/1.1",
+        "SSH",
+        "TLS",
+        "zeros",
+        "ones",
+        "settings",
+        "goaway",
+        "a frame too large",
+        "headers that are none",
+        "half a frame",
+    ],
+)
+async def test_a_peer_that_speaks_something_else_is_not_available(data: bytes) -> None:
+    async with saying(data) as target:
+        with pytest.raises((Unavailable, Internal), match=target):
+            await say(target)
+
+
+async def test_the_peer_of_these_tests_can_answer_well() -> None:
+    async with answering(answer(OK, MESSAGE, DONE)) as target:
+        assert await say(target) == "a"
+
+
+@pytest.mark.parametrize(
+    ("script", "expected", "message"),
+    [
+        (answer([(":status", "502")]), Unavailable, "502"),
+        (answer([(":status", "404"), *OK[1:]]), Unimplemented, "404"),
+        (answer([(":status", "418")]), Unknown, "418"),
+        (answer([(":status", "200")]), Unknown, "content-type"),
+        (answer([(":status", "200"), ("content-type", "text/html")]), Unknown, "text/html"),
+        (answer(OK), RpcError, None),
+        (answer(OK, MESSAGE), RpcError, None),
+        (answer(OK, MESSAGE, [("a", "b")]), Unknown, "grpc-status"),
+        (answer(OK, MESSAGE, [("grpc-status", "many")]), Unknown, "many"),
+        (answer(OK, MESSAGE, [("grpc-status", "99")]), Unknown, "99"),
+        (answer(OK, b"", DONE), Internal, "without a message"),
+        (answer([*OK, *DONE]), Internal, "without a message"),
+        (answer(OK, MESSAGE[:3], DONE), Internal, "broke the protocol"),
+        (answer(OK, MESSAGE[:-1], DONE), Internal, "broke the protocol"),
+        (answer(OK, b"\x01" + MESSAGE[1:], DONE), RpcError, "(?i)compress"),
+        (answer(OK, b"\0" + struct.pack(">I", 2) + b"\xff\xff", DONE), Internal, "protocol"),
+        (answer(OK, b"\0\xff\xff\xff\xff" + b"a", DONE), Internal, "broke the protocol"),
+        (answer(OK, MESSAGE, reset=True), Unavailable, None),
+        (answer(OK, reset=True), Unavailable, None),
+        (answer([*OK, ("grpc-status", "1"), ("grpc-message", "%")]), Cancelled, "%"),
+        (answer([*OK, ("grpc-status", "1"), ("grpc-message", "%ff")]), Cancelled, "\ufffd"),
+        (answer([*OK, ("grpc-status", "10"), ("grpc-status-details-bin", "!")]), RpcError, None),
+        (answer([*OK, ("grpc-status", "10"), ("grpc-status-details-bin", "/w")]), RpcError, None),
+        (answer([*OK, ("grpc-status", "10"), ("grpc-status-details-bin", "é")]), RpcError, None),
+        (answer([*OK, ("grpc-status", "10"), ("grpc-message", "é")]), RpcError, None),
+        (answer([*OK, ("trace-bin", "a"), ("grpc-status", "10")]), RpcError, None),
+        (answer(OK, MESSAGE, [*DONE, ("trace-bin", "a")]), Internal, "broke the protocol"),
+    ],
+    ids=[
+        "502",
+        "404",
+        "418",
+        "no content-type",
+        "HTML",
+        "headers alone",
+        "no trailers",
+        "no status",
+        "a status that is no number",
+        "a status that is none",
+        "no message",
+        "OK and no message",
+        "half a prefix",
+        "half a message",
+        "a compressed message",
+        "a message that is none",
+        "a message that never ends",
+        "reset after the message",
+        "reset after the headers",
+        "a percent sign",
+        "a text that is no UTF-8",
+        "details that are no base64",
+        "details that are no message",
+        "details that are not ASCII",
+        "a text that is not ASCII",
+        "metadata that is no base64",
+        "trailers that are no base64",
+    ],
+)
+async def test_an_answer_that_is_broken_is_an_rpc_error(
+    script: Script, expected: type[RpcError], message: str | None
+) -> None:
+    async with answering(script) as target:
+        with pytest.raises(expected, match=message) as error:
+            await say(target)
+    assert not isinstance(error.value, DeadlineExceeded)
