@@ -31,8 +31,8 @@ stubs: setup
 	$(BIN)/python -m scripts.stubs
 
 bench: setup
-	$(BIN)/python -m pytest benchmarks --benchmark-only
-	$(BIN)/python -m benchmarks.echo
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.5
+	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .
