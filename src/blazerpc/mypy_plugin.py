@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from mypy.nodes import MypyFile
 from mypy.plugin import AnalyzeTypeContext, Plugin
 from mypy.types import (
     AnyType,
@@ -43,12 +42,6 @@ class TensorPlugin(Plugin):
     def get_type_analyze_hook(self, fullname: str) -> Callable[[AnalyzeTypeContext], Type] | None:
         """Take over ``Annotated``, under whichever name it is written."""
         return _analyze if fullname in _ANNOTATED else None
-
-    def get_additional_deps(self, file: MypyFile) -> list[tuple[int, str, int]]:
-        """Have numpy analysed before any file that may annotate a tensor."""
-        if file.fullname.partition(".")[0] in {"numpy", "builtins", "typing"}:
-            return []
-        return [(10, "numpy", -1)]
 
 
 def plugin(version: str) -> type[Plugin]:
