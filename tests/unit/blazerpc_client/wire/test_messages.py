@@ -137,7 +137,8 @@ def test_fields_are_plain_values_and_arrays(package: Any) -> None:
     text=unicode_text,
     count=st.integers(-(1 << 31), (1 << 31) - 1),
     score=st.floats(),
-    narrow=st.floats(width=32),
+    # protobuf's JSON cannot read the largest 32-bit floats as it writes them: 3.4028235e38.
+    narrow=st.floats(width=32).filter(lambda x: math.isinf(x) or not abs(x) > 3.402823e38),
     flag=st.booleans(),
     raw=st.binary(),
     ids=st.lists(st.integers(-(1 << 63), (1 << 63) - 1)),
