@@ -14,7 +14,7 @@ from examples.process import served
 STUBS = Path(__file__).parent.parent / "stubs"
 
 #: App to the package of its client.
-APPS = {"examples.app:app": "inference_client"}
+APPS = {"examples.app:app": "inference_client", "tests.apps.rows:app": "rows_client"}
 
 
 def main(arguments: list[str]) -> int:

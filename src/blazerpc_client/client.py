@@ -13,14 +13,8 @@ from google.protobuf.message import Message
 from blazerpc_client.channel import CallOptions, Channel, Metadata
 from blazerpc_client.errors import NotFound, arguments_checked, response_checked
 from blazerpc_client.reflection import fetch_schema
-from blazerpc_client.schema import (
-    Method,
-    Schema,
-    StreamMethod,
-    UnaryMethod,
-    is_blazerpc,
-    service_spec,
-)
+from blazerpc_client.schema import Method, Schema, StreamMethod, UnaryMethod
+from blazerpc_client.specs import is_blazerpc, service_spec
 from blazerpc_client.wire.tensors import Dims
 
 T = TypeVar("T")

@@ -14,6 +14,9 @@ MESSAGE_NAMES: Final = frozenset(dir(Message)) | {"DESCRIPTOR", "FromString", "E
 #: Methods that every client has.
 _CLIENT_NAMES: Final = frozenset({"close", "with_options"})
 
+#: The protobuf package of what a BlazeRPC server defines.
+PACKAGE: Final = "blazerpc"
+
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -25,6 +28,26 @@ def method_name(rpc: str) -> str:
 def client_name(service: str) -> str:
     """Return the client class of a service: ``pkg.FooService`` and ``Foo`` give ``FooClient``."""
     return service.rpartition(".")[2].removesuffix("Service") + "Client"
+
+
+def map_entry_name(field: str) -> str:
+    """Return protoc's name for the entries of a map field: ``by_id`` gives ``ByIdEntry``."""
+    return "".join(part[:1].upper() + part[1:] for part in field.split("_")) + "Entry"
+
+
+def enum_value_name(enum: str, member: str) -> str:
+    """Return the name of an enum's value in protobuf, where all values share one scope."""
+    return f"{_enum_prefix(enum)}{member}"
+
+
+def enum_member_name(enum: str, value: str) -> str:
+    """Return the name of an enum's value in Python, without what repeats the enum's name."""
+    member = value.removeprefix(_enum_prefix(enum))
+    return member if member.isidentifier() else value
+
+
+def _enum_prefix(enum: str) -> str:
+    return _WORD_START.sub("_", enum).upper() + "_"
 
 
 def is_parameter_name(name: str) -> bool:

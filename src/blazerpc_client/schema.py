@@ -1,123 +1,31 @@
-"""Descriptors -> what they say of a service, as plain values, and as compiled methods.
+"""Descriptors in a pool of their own, and methods compiled from them.
 
-A ``Schema`` holds descriptors in a pool of its own. The generator reads ``ServiceSpec`` values
-from it; a client takes ``UnaryMethod`` and ``StreamMethod`` objects from it, which know how to
+A client takes ``UnaryMethod`` and ``StreamMethod`` objects from a ``Schema``, which know how to
 turn arguments into bytes and bytes into results.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
-import numpy as np
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import (
-    Descriptor,
-    FieldDescriptor,
-    MethodDescriptor,
-    ServiceDescriptor,
-)
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import Message
 
 from blazerpc_client.errors import arguments_checked, response_checked
-from blazerpc_client.naming import (
-    client_name,
-    is_method_name,
-    is_parameter_name,
-    method_name,
-)
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.fields import MessageCodec, is_optional, is_tensor
-from blazerpc_client.wire.options import ModelOptions, read_default, read_model, read_tensor
-from blazerpc_client.wire.scalars import SCALARS
-from blazerpc_client.wire.tensors import Dims, TensorSpec
+from blazerpc_client.wire.fields import MessageCodec
+from blazerpc_client.wire.tensors import Dims
+from blazerpc_client.wire.values import Classes, PlainClasses
 
 T = TypeVar("T")
 
 #: The response field that a BlazeRPC model's result travels in.
 RESULT = "result"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldSpec:
-    """A field of a message.
-
-    Attributes:
-        name: on the wire and in Python.
-        number: on the wire.
-        proto: protobuf's name of the type; ``message`` for a tensor.
-        element: the Python type of one value: ``int``, ``float``, ``str``, ``bool``, ``bytes``,
-            or ``ndarray``.
-        repeated: whether the field is a list.
-        optional: whether it may be absent, which is None.
-        default: what the server takes then, as JSON; None when the schema does not say.
-        tensor: the declared tensor type, when the field is a tensor and the schema declares one.
-    """
-
-    name: str
-    number: int
-    proto: str
-    element: type[object]
-    repeated: bool
-    optional: bool
-    default: str | None
-    tensor: TensorSpec | None
-
-    @property
-    def omissible(self) -> bool:
-        """Whether a caller can leave it out; a list can have a default without being optional."""
-        return self.optional or self.default is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSpec:
-    """A message type: its name without the package, its full name, its fields by number."""
-
-    name: str
-    full_name: str
-    fields: tuple[FieldSpec, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MethodSpec:
-    """A method of a BlazeRPC service.
-
-    Attributes:
-        name: of the rpc.
-        python_name: of the client's method.
-        full_name: package, service and rpc, joined by dots.
-        model: which model answers, and its documentation.
-        streaming: whether results come as a stream.
-        request: its fields are the model's parameters.
-        response: its one field is the result.
-    """
-
-    name: str
-    python_name: str
-    full_name: str
-    model: ModelOptions
-    streaming: bool
-    request: MessageSpec
-    response: MessageSpec
-
-    @property
-    def result(self) -> FieldSpec:
-        """The field that holds the result."""
-        return self.response.fields[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSpec:
-    """A BlazeRPC service: its full name, the name of its client class, its methods in order."""
-
-    full_name: str
-    client_name: str
-    methods: tuple[MethodSpec, ...]
 
 
 class Schema:
@@ -129,6 +37,7 @@ class Schema:
     Attributes:
         files: each after those it imports.
         pool: that holds them.
+        classes: which Python classes its messages and enums are.
 
     Raises:
         WireError: when the files are inconsistent.
@@ -136,6 +45,7 @@ class Schema:
 
     def __init__(self, files: Iterable[FileDescriptorProto]) -> None:
         self.files = tuple(_in_import_order(files))
+        self.classes: Classes = PlainClasses()
         self.pool = descriptor_pool.DescriptorPool()
         for file in self.files:
             try:
@@ -156,6 +66,10 @@ class Schema:
     def to_bytes(self) -> bytes:
         """Return a serialised ``FileDescriptorSet``: the files, each after those it imports."""
         return FileDescriptorSet(file=self.files).SerializeToString(deterministic=True)
+
+    def bind(self, classes: Classes) -> None:
+        """Have messages and enums be instances of these classes from now on."""
+        self.classes = classes
 
     @property
     def services(self) -> list[str]:
@@ -194,6 +108,7 @@ class Method(Generic[T]):
     """
 
     def __init__(self, schema: Schema, name: str) -> None:
+        self._schema = schema
         self._descriptor = schema.method(name)
         service = self._descriptor.containing_service.full_name
         self.path = f"/{service}/{self._descriptor.name}"
@@ -206,11 +121,12 @@ class Method(Generic[T]):
     @cached_property
     def _request(self) -> MessageCodec:
         descriptor = self._descriptor.input_type
-        return MessageCodec(descriptor, message_factory.GetMessageClass(descriptor))
+        message_class = message_factory.GetMessageClass(descriptor)
+        return MessageCodec(descriptor, message_class, self._schema.classes)
 
     @cached_property
     def _response(self) -> MessageCodec:
-        return MessageCodec(self._descriptor.output_type, self.response_class)
+        return MessageCodec(self._descriptor.output_type, self.response_class, self._schema.classes)
 
     def encode(self, arguments: dict[str, object], dims: Dims) -> Message:
         """Return the request, and bind the call's symbolic dimensions in ``dims``.
@@ -238,86 +154,6 @@ class UnaryMethod(Method[T]):
 
 class StreamMethod(Method[T]):
     """An rpc with a stream of results."""
-
-
-def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
-    """Return what ``schema`` says of a BlazeRPC service.
-
-    Raises:
-        WireError: when it is no BlazeRPC service, has kinds of fields that this version does not
-            know, or methods whose names are one name in Python.
-    """
-    methods = tuple(_method_spec(method) for method in schema.service(full_name).methods)
-    if not methods:
-        raise WireError("a service without methods", field=full_name)
-    seen: dict[str, str] = {}
-    for method in methods:
-        other = seen.setdefault(method.python_name, method.name)
-        if other != method.name:
-            raise WireError(
-                f"{other} and {method.name} would both be the client's {method.python_name}()",
-                field=full_name,
-            )
-    return ServiceSpec(full_name=full_name, client_name=client_name(full_name), methods=methods)
-
-
-def is_blazerpc(service: ServiceDescriptor) -> bool:
-    """Return whether every method of the service says which model it calls."""
-    return bool(service.methods) and all(
-        read_model(method) is not None for method in service.methods
-    )
-
-
-def _method_spec(method: MethodDescriptor) -> MethodSpec:
-    model = read_model(method)
-    response = _message_spec(method.output_type)
-    one_result = [field.name for field in response.fields] == [RESULT]
-    if model is None or not one_result or method.client_streaming:
-        raise WireError("not a method of a BlazeRPC server", field=method.full_name)
-    if not is_method_name(method_name(method.name)):
-        raise WireError("a client cannot have a method of this name", field=method.full_name)
-    return MethodSpec(
-        name=method.name,
-        python_name=method_name(method.name),
-        full_name=method.full_name,
-        model=model,
-        streaming=method.server_streaming,
-        request=_message_spec(method.input_type),
-        response=response,
-    )
-
-
-def _message_spec(message: Descriptor) -> MessageSpec:
-    return MessageSpec(
-        name=message.name,
-        full_name=message.full_name,
-        fields=tuple(_field_spec(field) for field in message.fields),
-    )
-
-
-def _field_spec(field: FieldDescriptor) -> FieldSpec:
-    scalar = SCALARS.get(field.type)
-    if scalar is None and (not is_tensor(field) or field.is_repeated):
-        raise WireError("a field of this kind is not supported", field=field.full_name)
-    if not is_parameter_name(field.name):
-        raise WireError("Python cannot have a parameter of this name", field=field.full_name)
-    return FieldSpec(
-        name=field.name,
-        number=field.number,
-        proto=scalar.name if scalar else "message",
-        element=scalar.python if scalar else np.ndarray[Any, Any],
-        repeated=field.is_repeated,
-        optional=is_optional(field),
-        default=read_default(field),
-        tensor=None if scalar else _tensor(field),
-    )
-
-
-def _tensor(field: FieldDescriptor) -> TensorSpec | None:
-    try:
-        return read_tensor(field)
-    except WireError as error:
-        raise error.at(field.full_name) from None
 
 
 def _in_import_order(files: Iterable[FileDescriptorProto]) -> list[FileDescriptorProto]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from blazerpc_client import Schema
-from blazerpc_client.wire.messages import Message, field, tensor_field
+from blazerpc_client.wire.messages import GeneratedClasses, Message, field
 
 SCHEMA = Schema.from_package(__name__.rpartition(".")[0])
 
 
-@dataclass(eq=False, repr=False)
 class SentimentRequest(Message):
     """``blazerpc.SentimentRequest`` on the wire."""
 
@@ -21,7 +18,6 @@ class SentimentRequest(Message):
     text: str = field(1, "string")
 
 
-@dataclass(eq=False, repr=False)
 class SentimentResponse(Message):
     """``blazerpc.SentimentResponse`` on the wire."""
 
@@ -30,25 +26,22 @@ class SentimentResponse(Message):
     result: float = field(1, "float")
 
 
-@dataclass(eq=False, repr=False)
 class DigitsRequest(Message):
     """``blazerpc.DigitsRequest`` on the wire."""
 
     DESCRIPTOR = SCHEMA.message("blazerpc.DigitsRequest")
 
-    x: npt.NDArray[np.float32] = tensor_field(1)
+    x: npt.NDArray[np.float32] = field(1, "message")
 
 
-@dataclass(eq=False, repr=False)
 class DigitsResponse(Message):
     """``blazerpc.DigitsResponse`` on the wire."""
 
     DESCRIPTOR = SCHEMA.message("blazerpc.DigitsResponse")
 
-    result: npt.NDArray[np.float64] = tensor_field(1)
+    result: npt.NDArray[np.float64] = field(1, "message")
 
 
-@dataclass(eq=False, repr=False)
 class TokensRequest(Message):
     """``blazerpc.TokensRequest`` on the wire."""
 
@@ -59,10 +52,23 @@ class TokensRequest(Message):
     seed: int = field(3, "int64")
 
 
-@dataclass(eq=False, repr=False)
 class TokensResponse(Message):
     """``blazerpc.TokensResponse`` on the wire."""
 
     DESCRIPTOR = SCHEMA.message("blazerpc.TokensResponse")
 
     result: str = field(1, "string")
+
+
+SCHEMA.bind(
+    GeneratedClasses(
+        {
+            "blazerpc.SentimentRequest": SentimentRequest,
+            "blazerpc.SentimentResponse": SentimentResponse,
+            "blazerpc.DigitsRequest": DigitsRequest,
+            "blazerpc.DigitsResponse": DigitsResponse,
+            "blazerpc.TokensRequest": TokensRequest,
+            "blazerpc.TokensResponse": TokensResponse,
+        }
+    )
+)

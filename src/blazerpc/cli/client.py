@@ -10,7 +10,8 @@ from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.channel import Channel
 from blazerpc_client.codegen import generate, write_package
 from blazerpc_client.reflection import fetch_schema
-from blazerpc_client.schema import Schema, is_blazerpc, service_spec
+from blazerpc_client.schema import Schema
+from blazerpc_client.specs import is_blazerpc, service_spec
 from blazerpc_client.wire.errors import WireError
 
 

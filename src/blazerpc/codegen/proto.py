@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
+    EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
     MethodDescriptorProto,
@@ -16,6 +17,7 @@ from google.protobuf.message import Message
 
 from blazerpc.codegen.schema import service_file
 from blazerpc.runtime.registry import ModelRegistry
+from blazerpc_client.naming import PACKAGE
 from blazerpc_client.wire.options import field_options, method_options
 from blazerpc_client.wire.scalars import SCALARS
 
@@ -32,6 +34,8 @@ def proto_text(file: FileDescriptorProto) -> str:
     """Return the .proto text of a file that ``codegen.schema`` has built."""
     lines = [f'syntax = "{file.syntax}";', "", f"package {file.package};", ""]
     lines += [f'import "{name}";' for name in file.dependency]
+    for enum in file.enum_type:
+        lines += ["", *_enum(enum)]
     for message in file.message_type:
         lines += ["", *_message(message)]
     for service in file.service:
@@ -39,20 +43,34 @@ def proto_text(file: FileDescriptorProto) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _enum(enum: EnumDescriptorProto) -> Iterator[str]:
+    yield f"enum {enum.name} {{"
+    for value in enum.value:
+        yield f"  {value.name} = {value.number};"
+    yield "}"
+
+
 def _message(message: DescriptorProto) -> Iterator[str]:
+    entries = {f".{PACKAGE}.{message.name}.{entry.name}": entry for entry in message.nested_type}
     yield f"message {message.name} {{"
     for field in message.field:
-        label = ""
-        if field.label == FieldDescriptorProto.LABEL_REPEATED:
+        label, kind = "", _type(field)
+        if field.type_name in entries:
+            key, value = entries[field.type_name].field
+            kind = f"map<{_type(key)}, {_type(value)}>"
+        elif field.label == FieldDescriptorProto.LABEL_REPEATED:
             label = "repeated "
         elif field.proto3_optional:
             label = "optional "
-        # The full name: inside a message, a field of the type's name would hide the type.
-        kind = field.type_name or SCALARS[field.type].name
         options = _options(field_options(field.options))
         brackets = f" [{', '.join(options)}]" if options else ""
         yield f"  {label}{kind} {field.name} = {field.number}{brackets};"
     yield "}"
+
+
+def _type(field: FieldDescriptorProto) -> str:
+    # The full name: inside a message, a field of the type's name would hide the type.
+    return field.type_name or SCALARS[field.type].name
 
 
 def _service(service: ServiceDescriptorProto) -> Iterator[str]:

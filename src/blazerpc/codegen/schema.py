@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from typing import Final
 
-from google.protobuf import descriptor_pb2, text_format
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-)
+from google.protobuf import descriptor_pb2, duration_pb2, text_format, timestamp_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from blazerpc.rows import Row
+from blazerpc.rows import EnumRow, TimeRow, walk
+from blazerpc.rows.base import add_field
 from blazerpc.runtime.registry import ModelInfo, ModelRegistry
+from blazerpc_client.naming import PACKAGE
 from blazerpc_client.schema import RESULT, Schema
 from blazerpc_client.wire.options import (
     OPTIONS_DESCRIPTOR,
     ModelOptions,
-    write_default,
     write_model,
 )
+from blazerpc_client.wire.values import DURATION_MESSAGE, TIMESTAMP_MESSAGE
 
 FILE_NAME: Final = "blaze_service.proto"
-PACKAGE: Final = "blazerpc"
 SERVICE: Final = "InferenceService"
 SERVICE_NAME: Final = f"{PACKAGE}.{SERVICE}"
+
+_DESCRIPTOR: Final = descriptor_pb2.DESCRIPTOR.name
+_FILE_OF_TIME: Final = {
+    TIMESTAMP_MESSAGE: timestamp_pb2.DESCRIPTOR.name,
+    DURATION_MESSAGE: duration_pb2.DESCRIPTOR.name,
+}
 
 _BASE: Final = text_format.Parse(
     """
@@ -43,14 +46,20 @@ _BASE: Final = text_format.Parse(
 
 def build_schema(registry: ModelRegistry) -> Schema:
     """Return the app's schema: its own file and the two option files, in a pool of its own."""
-    descriptor = FileDescriptorProto.FromString(descriptor_pb2.DESCRIPTOR.serialized_pb)
-    return Schema([descriptor, OPTIONS_DESCRIPTOR, service_file(registry)])
+    file = service_file(registry)
+    known = {
+        module.DESCRIPTOR.name: FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+        for module in (descriptor_pb2, timestamp_pb2, duration_pb2)
+    }
+    imported = [known[name] for name in file.dependency if name in known]
+    return Schema([known[_DESCRIPTOR], OPTIONS_DESCRIPTOR, *imported, file])
 
 
 def service_file(registry: ModelRegistry) -> FileDescriptorProto:
     """Return the descriptor of the app's own file."""
     file = FileDescriptorProto()
     file.CopyFrom(_BASE)
+    _add_classes(file, registry)
     service = file.service.add(name=SERVICE)
     for model in registry.list_models():
         _add_messages(file, model)
@@ -70,21 +79,22 @@ def method_full_name(model: ModelInfo) -> str:
     return f"{SERVICE_NAME}.{model.rpc}"
 
 
+def _add_classes(file: FileDescriptorProto, registry: ModelRegistry) -> None:
+    """Add what the models' types are made of: messages, enums, and imports of protobuf's own."""
+    models = registry.list_models()
+    for row in {name: row for model in models for name, row in model.classes.items()}.values():
+        if isinstance(row, EnumRow):
+            file.enum_type.append(row.definition())
+        else:
+            file.message_type.append(row.definition())
+    parts = [part for model in models for row in model.rows for part in walk(row)]
+    times = {part.message for part in parts if isinstance(part, TimeRow)}
+    file.dependency.extend(_FILE_OF_TIME[message] for message in sorted(times))
+
+
 def _add_messages(file: FileDescriptorProto, model: ModelInfo) -> None:
     request = file.message_type.add(name=f"{model.stem}Request")
     for name, row in model.parameters.items():
-        field = _add_field(request, name, row)
         default = row.default_json(model.defaults[name]) if name in model.defaults else None
-        if default is not None:
-            write_default(field, default)
-    _add_field(file.message_type.add(name=f"{model.stem}Response"), RESULT, model.result)
-
-
-def _add_field(message: DescriptorProto, name: str, row: Row) -> FieldDescriptorProto:
-    field = message.field.add(name=name, number=len(message.field) + 1)
-    row.describe(field)
-    if field.proto3_optional:
-        # protoc puts an optional field alone into a oneof of this name, and so must we.
-        field.oneof_index = len(message.oneof_decl)
-        message.oneof_decl.add(name=f"_{name}")
-    return field
+        add_field(request, name, row, default)
+    add_field(file.message_type.add(name=f"{model.stem}Response"), RESULT, model.result, None)

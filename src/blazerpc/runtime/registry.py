@@ -11,10 +11,20 @@ from types import MappingProxyType
 from typing import Any, Final, get_args, get_origin
 
 from blazerpc.exceptions import ModelNotFoundError, ValidationError
-from blazerpc.rows import ACCEPTED, Row, row_of
+from blazerpc.rows import ACCEPTED, EnumRow, Row, StructRow, omissible, row_of, walk
 from blazerpc.types import MISSING, extract_type_info, plain_function
 from blazerpc_client.naming import MESSAGE_NAMES, method_name
 from blazerpc_client.wire.errors import WireError
+
+#: What the names of a model's messages end in, and names that the schema has anyway.
+_MESSAGES: Final = ("Request", "Response")
+_RESERVED: Final = (
+    "TensorProto",
+    "InferenceService",
+    "TensorOptions",
+    "ModelOptions",
+    "ParamOptions",
+)
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VERSION: Final = re.compile(r"[A-Za-z0-9_]+")
@@ -73,6 +83,17 @@ class ModelInfo:
     def rpc(self) -> str:
         """The name of its rpc."""
         return f"Predict{self.stem}"
+
+    @property
+    def rows(self) -> list[Row]:
+        """What its parameters and its result mean."""
+        return [*self.parameters.values(), self.result]
+
+    @property
+    def classes(self) -> dict[str, StructRow | EnumRow]:
+        """The classes that its parameters and its result are made of, by name."""
+        parts = (part for row in self.rows for part in walk(row))
+        return {part.name: part for part in parts if isinstance(part, StructRow | EnumRow)}
 
 
 class ModelRegistry:
@@ -134,6 +155,30 @@ class ModelRegistry:
                     f"its rpc {model.rpc} would be that of model {other.name!r}, version "
                     f"{other.version!r}; choose another name or version"
                 )
+        self._refuse_names(model)
+
+    def _refuse_names(self, model: ModelInfo) -> None:
+        """Raise for names that the schema would have twice."""
+        models = [*self._models.values(), model]
+        taken = {f"{m.stem}{end}": f"of model {m.name!r}" for m in models for end in _MESSAGES}
+        taken |= dict.fromkeys(_RESERVED, "of BlazeRPC itself")
+        known: dict[str, type] = {}
+        for each in models:
+            for name, row in each.classes.items():
+                if name in taken:
+                    raise ValidationError(
+                        f"class {name} has the name of a message {taken[name]}; rename it"
+                    )
+                other = known.setdefault(name, row.kind)
+                if other is not row.kind:
+                    raise ValidationError(
+                        f"two classes are called {name}, {_full_name(other)} and "
+                        f"{_full_name(row.kind)}; rename one"
+                    )
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _model_info(name: str, version: str, func: Callable[..., object], streaming: bool) -> ModelInfo:
@@ -182,9 +227,12 @@ def _row(annotation: object, field: str) -> Row:
     if annotation is MISSING:
         raise ValidationError(f"no annotation; use {ACCEPTED}", field=field)
     try:
-        return row_of(annotation)
+        row = row_of(annotation)
+        for _ in walk(row):  # looks into every class inside
+            pass
     except ValidationError as error:
         raise ValidationError(str(error), field=field) from None
+    return row
 
 
 def _with_default(row: Row, field: str, defaults: Mapping[str, object]) -> Row:
@@ -192,7 +240,7 @@ def _with_default(row: Row, field: str, defaults: Mapping[str, object]) -> Row:
         return row
     try:
         row.default_json(defaults[field])
-        return row.omissible()
+        return omissible(row)
     except (ValidationError, WireError) as error:
         raise ValidationError(f"default value: {error}", field=field) from None
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy.typing as npt
 from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import Message
 
 from blazerpc.exceptions import InferenceError, SerializationError, ValidationError
+from blazerpc.rows import EnumRow, StructRow
 from blazerpc.runtime.registry import ModelInfo
 from blazerpc_client.schema import RESULT, Schema
 from blazerpc_client.wire import tensors
@@ -17,6 +19,7 @@ from blazerpc_client.wire.dtypes import wire_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import field_codec
 from blazerpc_client.wire.tensors import Dims
+from blazerpc_client.wire.values import EnumClass, StructClass
 
 
 class ModelCodec:
@@ -37,12 +40,13 @@ class ModelCodec:
         self.request_class = message_factory.GetMessageClass(descriptor.input_type)
         self.response_class = message_factory.GetMessageClass(descriptor.output_type)
         self._model_name = model.name
-        codecs = {field.name: field_codec(field) for field in descriptor.input_type.fields}
+        classes = _ServerClasses(model)
+        codecs = {field.name: field_codec(field, classes) for field in descriptor.input_type.fields}
         self._parameters = [
             (name, codecs[name].read, row.adapter(), name in model.defaults)
             for name, row in model.parameters.items()
         ]
-        self._result = field_codec(descriptor.output_type.fields_by_name[RESULT])
+        self._result = field_codec(descriptor.output_type.fields_by_name[RESULT], classes)
 
     def decode(self, request: Message, dims: Dims) -> dict[str, object]:
         """Return the model's arguments, without those that are left to its defaults.
@@ -78,6 +82,23 @@ class ModelCodec:
                 model_name=self._model_name,
             ) from None
         return response
+
+
+class _ServerClasses:
+    """The classes that a model's function gets and gives."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        self._rows = model.classes
+
+    def struct(self, descriptor: Descriptor) -> StructClass:
+        row = self._rows[descriptor.name]
+        assert isinstance(row, StructRow)
+        return row
+
+    def enum(self, descriptor: EnumDescriptor) -> EnumClass:
+        row = self._rows[descriptor.name]
+        assert isinstance(row, EnumRow)
+        return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class Scope:
         """Return the name under which ``name`` is imported from ``module``."""
         return self._members[module].setdefault(name, self.free(name))
 
+    def sibling(self, module: str, name: str) -> str:
+        """Return ``name``, which is taken because it is imported from ``module``."""
+        return self._members[module].setdefault(name, name)
+
     def free(self, name: str) -> str:
         """Return ``name``, with underscores added until it is not taken."""
         while name in self._taken:

@@ -16,8 +16,10 @@ class WireError(ValueError):
         self.field = field
 
     def at(self, field: str) -> WireError:
-        """Return the same error inside ``field``: ``[3]`` becomes ``scores[3]``."""
-        return WireError(self.message, field=field + (self.field or ""))
+        """Return the same error inside ``field``: ``[3]`` in ``scores`` is ``scores[3]``."""
+        inner = self.field or ""
+        dot = "." if inner and not inner.startswith("[") else ""
+        return WireError(self.message, field=f"{field}{dot}{inner}")
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message

@@ -1,27 +1,36 @@
 """One field of a message <-> one plain Python value, decided once from the field's descriptor.
 
-Plain values are what a client sees: ``int``, ``float``, ``str``, ``bool``, ``bytes``, lists of
-them, and NumPy arrays. Server and client read and write every field through these codecs.
+Plain values are what a client sees: ``int``, ``float``, ``str``, ``bool``, ``bytes``, NumPy
+arrays, times, message and enum classes, and lists and dicts of these. Server and client read and
+write every field through these codecs.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from blazerpc_client.wire import tensors
+from blazerpc_client.wire import values
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.options import read_default, read_tensor
-from blazerpc_client.wire.scalars import SCALARS, Scalar
-from blazerpc_client.wire.tensors import Dims, TensorSpec
-
-#: The message that carries a tensor.
-TENSOR_MESSAGE: Final = "blazerpc.TensorProto"
+from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
+from blazerpc_client.wire.scalars import SCALARS
+from blazerpc_client.wire.tensors import Dims
+from blazerpc_client.wire.values import (
+    Classes,
+    DurationValue,
+    MessageValue,
+    PlainClasses,
+    RawValue,
+    StructClass,
+    TensorValue,
+    TimestampValue,
+    literal_value,
+)
 
 
 class FieldCodec(ABC):
@@ -49,88 +58,127 @@ class FieldCodec(ABC):
         """
 
 
-class ScalarField(FieldCodec):
-    """A singular scalar."""
+class RawField(FieldCodec):
+    """One value that protobuf holds as it is."""
 
-    def __init__(self, field: FieldDescriptor, scalar: Scalar) -> None:
+    def __init__(self, field: FieldDescriptor, value: RawValue) -> None:
         super().__init__(field)
-        self._convert = scalar.convert
+        self._dump, self._load = value.dump, value.load
 
     def read(self, message: Message, dims: Dims) -> object:
         value: object = getattr(message, self.name)
-        return value
+        if self._load is None:
+            return value
+        try:
+            return self._load(value)
+        except WireError as error:
+            raise error.at(self.name) from None
 
     def write(self, message: Message, value: object, dims: Dims) -> None:
         try:
-            setattr(message, self.name, self._convert(value))
+            setattr(message, self.name, self._dump(value))
+        except WireError as error:
+            raise error.at(self.name) from None
+
+
+class MessageField(FieldCodec):
+    """One value that is a message."""
+
+    def __init__(self, field: FieldDescriptor, value: MessageValue) -> None:
+        super().__init__(field)
+        self._value = value
+
+    def read(self, message: Message, dims: Dims) -> object:
+        if not message.HasField(self.name):
+            raise WireError("missing", field=self.name)
+        try:
+            return self._value.load(getattr(message, self.name), dims)
+        except WireError as error:
+            raise error.at(self.name) from None
+
+    def write(self, message: Message, value: object, dims: Dims) -> None:
+        part = getattr(message, self.name)
+        part.SetInParent()  # a message whose fields are all zero is there all the same
+        try:
+            self._value.fill(part, value, dims)
         except WireError as error:
             raise error.at(self.name) from None
 
 
 class ListField(FieldCodec):
-    """A repeated scalar."""
+    """A list of values."""
 
-    def __init__(self, field: FieldDescriptor, scalar: Scalar) -> None:
+    def __init__(self, field: FieldDescriptor, value: RawValue | MessageValue) -> None:
         super().__init__(field)
-        self._convert = scalar.convert
+        self._value = value
 
     def read(self, message: Message, dims: Dims) -> object:
-        return list(getattr(message, self.name))
+        raw = getattr(message, self.name)
+        value = self._value
+        if isinstance(value, MessageValue):
+            return self._each(raw, lambda item: value.load(item, dims))
+        return list(raw) if value.load is None else self._each(raw, value.load)
 
     def write(self, message: Message, value: object, dims: Dims) -> None:
         if value is None and self.omissible:
             return
         if not isinstance(value, list | tuple):
             raise WireError(f"expected list, got {type(value).__name__}", field=self.name)
-        getattr(message, self.name).extend(self._converted(value))
+        field, kind = getattr(message, self.name), self._value
+        if isinstance(kind, MessageValue):
+            self._each(value, lambda item: kind.fill(field.add(), item, dims))
+        else:
+            field.extend(self._each(value, kind.dump))
 
-    def _converted(self, values: list[object] | tuple[object, ...]) -> list[object]:
-        convert = self._convert
+    def _each(self, items: Sequence[object], convert: Callable[[Any], object]) -> list[object]:
         converted: list[object] = []
         try:
-            for value in values:
-                converted.append(convert(value))  # noqa: PERF401 - its length is the failing index
+            for item in items:
+                converted.append(convert(item))  # noqa: PERF401 - its length is the failing index
         except WireError as error:
             raise error.at(f"{self.name}[{len(converted)}]") from None
         return converted
 
 
-class TensorField(FieldCodec):
-    """A ``TensorProto``, checked against the declared type when the schema declares one."""
+class MapField(FieldCodec):
+    """A dict of values, by strings or integers."""
 
-    def __init__(self, field: FieldDescriptor) -> None:
+    def __init__(
+        self, field: FieldDescriptor, key: RawValue, value: RawValue | MessageValue
+    ) -> None:
         super().__init__(field)
-        self.spec: TensorSpec | None = read_tensor(field)
+        self._dump_key = key.dump
+        self._value = value
 
     def read(self, message: Message, dims: Dims) -> object:
-        if not message.HasField(self.name):
-            raise WireError("missing: a tensor is required", field=self.name)
-        tensor = getattr(message, self.name)
-        try:
-            array = tensors.decode(tensor.shape, tensor.dtype, tensor.data)
-            if self.spec is not None:
-                self.spec.check(array, dims)
-        except WireError as error:
-            raise error.at(self.name) from None
-        return array
+        raw, value = getattr(message, self.name), self._value
+        if isinstance(value, MessageValue):
+            return self._each(raw, lambda key: value.load(raw[key], dims))
+        load = value.load
+        return dict(raw) if load is None else self._each(raw, lambda key: load(raw[key]))
 
     def write(self, message: Message, value: object, dims: Dims) -> None:
-        try:
-            if isinstance(value, np.generic):  # what NumPy's reductions give for a 0-d array
-                value = np.asarray(value)
-            if not isinstance(value, np.ndarray):
-                expected = f"{self.spec} array" if self.spec else "array"
-                raise WireError(f"expected {expected}, got {type(value).__name__}")
-            if self.spec is not None:
-                self.spec.check(value, dims)
-            shape, dtype, data = tensors.encode(value)
-        except WireError as error:
-            raise error.at(self.name) from None
-        # Filled in place: the constructor would copy the data four times.
-        tensor = getattr(message, self.name)
-        tensor.shape.extend(shape)
-        tensor.dtype = dtype
-        tensor.data = data
+        if not isinstance(value, dict):
+            raise WireError(f"expected dict, got {type(value).__name__}", field=self.name)
+        field, kind = getattr(message, self.name), self._value
+
+        def put(key: Any) -> None:
+            checked = self._dump_key(key)
+            if isinstance(kind, MessageValue):
+                kind.fill(field[checked], value[key], dims)
+            else:
+                field[checked] = kind.dump(value[key])
+
+        self._each(value, put)
+
+    def _each(self, keys: Mapping[Any, object], convert: Callable[[Any], object]) -> object:
+        converted: dict[object, object] = {}
+        for key in keys:
+            try:
+                converted[key] = convert(key)
+            except WireError as error:
+                raise error.at(f"{self.name}[{str(key)[:40]!r}]") from None
+        return converted
 
 
 class OptionalField(FieldCodec):
@@ -148,14 +196,30 @@ class OptionalField(FieldCodec):
             self._present.write(message, value, dims)
 
 
-def field_codec(field: FieldDescriptor) -> FieldCodec:
+def field_codec(field: FieldDescriptor, classes: Classes | None = None) -> FieldCodec:
     """Return the codec of ``field``.
 
     Raises:
         WireError: when this version has no Python type for such a field.
     """
-    codec = _present_codec(field)
+    classes = classes or PlainClasses()
+    if is_map(field):
+        entry = _message_type(field).fields_by_name
+        key, value = _value(entry["key"], field, classes), _value(entry["value"], field, classes)
+        assert isinstance(key, RawValue)  # protobuf allows no other keys
+        return MapField(field, key, value)
+    value = _value(field, field, classes)
+    if field.is_repeated:
+        return ListField(field, value)
+    codec: FieldCodec = (
+        MessageField(field, value) if isinstance(value, MessageValue) else RawField(field, value)
+    )
     return OptionalField(field, codec) if is_optional(field) else codec
+
+
+def _message_type(field: FieldDescriptor) -> Descriptor:
+    assert field.message_type is not None
+    return field.message_type
 
 
 def is_optional(field: FieldDescriptor) -> bool:
@@ -163,43 +227,124 @@ def is_optional(field: FieldDescriptor) -> bool:
     return field.containing_oneof is not None and len(field.containing_oneof.fields) == 1
 
 
-def _present_codec(field: FieldDescriptor) -> FieldCodec:
-    scalar = SCALARS.get(field.type)
-    if scalar is not None:
-        return ListField(field, scalar) if field.is_repeated else ScalarField(field, scalar)
-    if is_tensor(field) and not field.is_repeated:
-        return TensorField(field)
-    raise WireError("a field of this kind is not supported", field=field.full_name)
-
-
 def is_tensor(field: FieldDescriptor) -> bool:
     """Return whether the field holds ``TensorProto`` messages."""
-    return field.message_type is not None and field.message_type.full_name == TENSOR_MESSAGE
+    return field.message_type is not None and field.message_type.full_name == values.TENSOR_MESSAGE
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Return whether the field is a map."""
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+def _value(
+    field: FieldDescriptor, outer: FieldDescriptor, classes: Classes
+) -> RawValue | MessageValue:
+    """Return what one value of ``field`` is; ``outer`` has the options, for a map's values too."""
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        assert field.enum_type is not None
+        enum = classes.enum(field.enum_type)
+        return RawValue(enum.take, enum.make)
+    if field.message_type is not None:
+        match field.message_type.full_name:
+            case values.TENSOR_MESSAGE:
+                return TensorValue(read_tensor(outer))
+            case values.TIMESTAMP_MESSAGE:
+                return TimestampValue()
+            case values.DURATION_MESSAGE:
+                return DurationValue()
+        return StructValue(field.message_type, classes)
+    allowed = read_allowed(outer)
+    if allowed and field.type == FieldDescriptor.TYPE_STRING and field.name != "key":
+        return literal_value(allowed)
+    scalar = SCALARS.get(field.type)
+    if scalar is None:
+        raise WireError("a field of this kind is not supported", field=field.full_name)
+    return RawValue(scalar.convert)
+
+
+class FieldSet:
+    """All fields of one message type."""
+
+    def __init__(self, descriptor: Descriptor, classes: Classes) -> None:
+        self.codecs = {field.name: field_codec(field, classes) for field in descriptor.fields}
+
+    def fill(self, message: Message, values: Mapping[str, object], dims: Dims) -> None:
+        """Set the fields of ``message``.
+
+        Raises:
+            WireError: naming a field that is missing, not known, or of another type.
+        """
+        if values.keys() != self.codecs.keys():
+            self._check_names(values)
+        for name, value in values.items():
+            self.codecs[name].write(message, value, dims)
+
+    def load(self, message: Message, dims: Dims) -> dict[str, object]:
+        """Return the value of every field.
+
+        Raises:
+            WireError: naming the first field that holds no value of its type.
+        """
+        return {name: codec.read(message, dims) for name, codec in self.codecs.items()}
+
+    def _check_names(self, values: Mapping[str, object]) -> None:
+        takes = ", ".join(self.codecs)
+        for name in values:
+            if name not in self.codecs:
+                raise WireError(f"no such parameter; there are: {takes}", field=str(name)[:40])
+        for name, codec in self.codecs.items():
+            if name not in values and not codec.omissible:
+                raise WireError("missing", field=name)
+
+
+class StructValue(MessageValue):
+    """A message of a class."""
+
+    def __init__(self, descriptor: Descriptor, classes: Classes) -> None:
+        self._descriptor = descriptor
+        self._classes = classes
+        self._class: StructClass = classes.struct(descriptor)
+
+    @cached_property
+    def _fields(self) -> FieldSet:
+        # Not before it is needed: a message type may hold itself.
+        return FieldSet(self._descriptor, self._classes)
+
+    def load(self, message: Message, dims: Dims) -> object:
+        return self._class.make(self._fields.load(message, dims))
+
+    def fill(self, message: Message, value: object, dims: Dims) -> None:
+        self._fields.fill(message, self._class.take(value), dims)
 
 
 class MessageCodec:
-    """All fields of one message type.
+    """Messages of one type.
 
     Args:
         descriptor: of the message type.
         message_class: of google.protobuf, made from that descriptor.
+        classes: of the messages and enums inside.
     """
 
-    def __init__(self, descriptor: Descriptor, message_class: Callable[[], Message]) -> None:
-        self.fields = {field.name: field_codec(field) for field in descriptor.fields}
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        message_class: Callable[[], Message],
+        classes: Classes | None = None,
+    ) -> None:
+        self._fields = FieldSet(descriptor, classes or PlainClasses())
         self._message_class = message_class
+        self.fields = self._fields.codecs
 
-    def encode(self, values: dict[str, object], dims: Dims) -> Message:
+    def encode(self, values: Mapping[str, object], dims: Dims) -> Message:
         """Return a message of ``values``, one for each field that cannot be left out.
 
         Raises:
             WireError: naming a field that is missing, not known, or of another type.
         """
-        if values.keys() != self.fields.keys():
-            self._check_names(values)
         message = self._message_class()
-        for name, value in values.items():
-            self.fields[name].write(message, value, dims)
+        self._fields.fill(message, values, dims)
         return message
 
     def decode(self, message: Message, dims: Dims) -> dict[str, object]:
@@ -208,13 +353,4 @@ class MessageCodec:
         Raises:
             WireError: naming the first field that holds no value of its type.
         """
-        return {name: codec.read(message, dims) for name, codec in self.fields.items()}
-
-    def _check_names(self, values: dict[str, object]) -> None:
-        takes = ", ".join(self.fields)
-        for name in values:
-            if name not in self.fields:
-                raise WireError(f"no such parameter; there are: {takes}", field=name)
-        for name, codec in self.fields.items():
-            if name not in values and not codec.omissible:
-                raise WireError("missing", field=name)
+        return self._fields.load(message, dims)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +43,8 @@ OPTIONS_DESCRIPTOR: Final = text_format.Parse(
       name: "ParamOptions"
       field { name: "default" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL json_name: "default"
               proto3_optional: true oneof_index: 0 }
+      field { name: "allowed_values" number: 2 type: TYPE_STRING label: LABEL_REPEATED
+              json_name: "allowedValues" }
       oneof_decl { name: "_default" }
     }
     extension {
@@ -101,6 +104,13 @@ def write_default(field: FieldDescriptorProto, json: str) -> None:
     field.options.MergeFromString(options.SerializeToString())
 
 
+def write_allowed(field: FieldDescriptorProto, values: Sequence[str]) -> None:
+    """Add what a string may be to ``(blazerpc.param)`` of ``field``."""
+    options = _FieldOptions()
+    options.Extensions[_PARAM].allowed_values.extend(values)
+    field.options.MergeFromString(options.SerializeToString())
+
+
 def write_model(method: MethodDescriptorProto, model: ModelOptions) -> None:
     """Add ``(blazerpc.model)`` to ``method``."""
     options = _MethodOptions()
@@ -136,6 +146,11 @@ def read_default(field: FieldDescriptor) -> str | None:
     options = field_options(field.GetOptions())
     param = options.Extensions[_PARAM]
     return param.default if param.HasField("default") else None
+
+
+def read_allowed(field: FieldDescriptor) -> tuple[str, ...]:
+    """Return what the string in ``field`` may be, nothing when it may be anything."""
+    return tuple(field_options(field.GetOptions()).Extensions[_PARAM].allowed_values)
 
 
 def read_model(method: MethodDescriptor) -> ModelOptions | None:

@@ -15,7 +15,8 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.message import Message
 
-from blazerpc_client.schema import Schema, ServiceSpec, service_spec
+from blazerpc_client.schema import Schema
+from blazerpc_client.specs import ServiceSpec, service_spec
 from blazerpc_client.wire.options import (
     OPTIONS_DESCRIPTOR,
     ModelOptions,

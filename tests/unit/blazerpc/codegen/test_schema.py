@@ -16,7 +16,8 @@ from blazerpc import Tensor
 from blazerpc.codegen import build_schema
 from blazerpc.codegen.schema import service_file
 from blazerpc.runtime import ModelRegistry
-from blazerpc_client.schema import Schema, service_spec
+from blazerpc_client.schema import Schema
+from blazerpc_client.specs import service_spec
 from blazerpc_client.wire.options import OPTIONS_FILE, ModelOptions, read_model, read_tensor
 from blazerpc_client.wire.tensors import TensorSpec
 

@@ -39,6 +39,13 @@ MODEL = Model(
     },
     result=tensor("U", "batch"),
 )
+DEFAULTS = Model(
+    stem="Defaults",
+    name="defaults",
+    parameters={"top": "int32", "name": "string", "ids": "repeated int64"},
+    optional=["top", "name"],
+    defaults={"top": "3", "ids": "[]"},
+)
 # A parameter may have any of these names, and its wire name is the same.
 ODD_NAMES = [
     "X",
@@ -75,7 +82,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Any:
         Model(stem=f"Odd{number}", name=f"odd{number}", parameters={name: "string"})
         for number, name in enumerate(ODD_NAMES)
     ]
-    return import_client(tmp_path_factory.mktemp("clients"), MODEL, *odd)
+    return import_client(tmp_path_factory.mktemp("clients"), MODEL, DEFAULTS, *odd)
 
 
 def values(**others: object) -> dict[str, Any]:
@@ -210,7 +217,7 @@ def test_a_wrong_value_has_no_bytes(package: Any, field: str, value: object, mes
         (b"\x0a\x05ab", "text", "not a valid protobuf message"),
         (b"\x0a\x01\xff", "text", "not a valid protobuf message"),
         (b"\x4a\x03\x12\x01\xff", "x.dtype", "not a valid protobuf message"),
-        (b"", "x", "missing: a tensor is required"),
+        (b"", "x", "missing"),
         (b"\x4a\x00", "x", "unknown dtype ''"),
         (b"\x4a\x07\x12\x05float", "x", "takes 4 bytes, got 0"),
         (b"\x4a\x09\x0a\x01\x00\x12\x04bool", "x", "expected dtype float32, got bool"),
@@ -241,9 +248,11 @@ def test_streams_are_read_as_strictly_as_bytes(package: Any) -> None:
     stream = io.BytesIO()
     message.dump(stream)
     assert stream.getvalue() == bytes(message)
-    assert package.EchoRequest().load(io.BytesIO(bytes(message))) == message
+    other = package.EchoRequest(**values(text="", count=0))
+    assert other.load(io.BytesIO(bytes(message))) is other
+    assert other == message
     with pytest.raises(InvalidArgument, match="not a valid protobuf message"):
-        package.EchoRequest().load(io.BytesIO(b"\x0a\x05ab"))
+        other.load(io.BytesIO(b"\x0a\x05ab"))
 
 
 @pytest.mark.parametrize(
@@ -281,9 +290,9 @@ def test_messages_differ_where_a_field_does(package: Any, name: str, value: obje
 
 
 def test_a_message_is_no_other_thing(package: Any) -> None:
-    assert package.Odd0Request() != package.Odd1Request()
-    assert package.Odd0Request() != ""
-    assert (package.Odd0Request() == None) is False  # noqa: E711 - what is tested
+    assert package.Odd0Request(X="") != package.Odd1Request(inputIDs="")
+    assert package.Odd0Request(X="") != ""
+    assert (package.Odd0Request(X="") == None) is False  # noqa: E711 - what is tested
 
 
 def test_a_message_that_holds_nan_equals_itself(package: Any) -> None:
@@ -334,23 +343,30 @@ def test_fields_that_may_be_absent(tmp_path: Path) -> None:
 
 def test_nobody_hashes_what_can_change(package: Any) -> None:
     with pytest.raises(TypeError, match="unhashable"):
-        hash(package.EchoRequest())
+        hash(package.EchoRequest(**values()))
 
 
 def test_what_is_set_is_not_the_default(package: Any) -> None:
-    message, empty = package.EchoRequest(**values()), package.EchoRequest()
-    for name in values():
-        assert message.is_set(name)
-        assert not empty.is_set(name)
+    for other, is_set in [(4, True), (3, False)]:
+        assert package.DefaultsRequest(top=other).is_set("top") is is_set
+    assert not package.DefaultsRequest().is_set("name")
+    assert not package.DefaultsRequest()
+    # What must be given is always set.
+    message = package.EchoRequest(**values(text=""))
+    assert message.is_set("text")
     assert message
-    assert not empty
-    assert not package.EchoRequest(score=0.0, ids=[], text="")
-    assert package.EchoRequest(any=np.array(0))
+
+
+def test_what_has_no_default_must_be_given(package: Any) -> None:
+    with pytest.raises(TypeError, match="'X'"):
+        package.Odd0Request()
+    with pytest.raises(TypeError):
+        package.Odd0Request("X")
 
 
 def test_whether_a_field_that_is_not_there_is_set_has_no_answer(package: Any) -> None:
     with pytest.raises((AttributeError, KeyError, ValueError), match="nothing"):
-        package.EchoRequest().is_set("nothing")
+        package.EchoRequest(**values()).is_set("nothing")
 
 
 def test_people_can_read_a_message(package: Any) -> None:
@@ -361,8 +377,8 @@ def test_people_can_read_a_message(package: Any) -> None:
 
 
 def test_lists_are_not_shared_by_messages(package: Any) -> None:
-    package.EchoRequest().ids.append(1)
-    assert package.EchoRequest().ids == []
+    package.DefaultsRequest().ids.append(1)
+    assert package.DefaultsRequest().ids == []
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])

@@ -1,0 +1,108 @@
+"""The row of ``enum.Enum``."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+)
+
+from blazerpc.exceptions import ValidationError
+from blazerpc.rows.base import Lookup, Row
+from blazerpc_client.naming import PACKAGE, enum_value_name
+from blazerpc_client.wire.errors import WireError
+
+#: Bounds of an enum's numbers in protobuf.
+_MIN, _MAX = -(2**31), 2**31 - 1
+
+
+@dataclass(frozen=True)
+class EnumRow(Row):
+    """An enum; its members have their own numbers if these are ints, else 1, 2, ... in order."""
+
+    kind: type[enum.Enum]
+
+    @classmethod
+    def match(cls, annotation: object, row_of: Lookup) -> Self | None:
+        if not isinstance(annotation, type) or not issubclass(annotation, enum.Enum):
+            return None
+        if not list(annotation):
+            raise ValidationError(f"{annotation.__name__} is an enum without members")
+        row = cls(annotation)
+        for member, number in row.numbers.items():
+            if not _MIN <= number <= _MAX:
+                raise ValidationError(f"{member} is beyond the 32 bits of an enum in protobuf")
+            if not (member.name.isidentifier() and member.name.isascii()):
+                raise ValidationError(f"{member}: a name on the wire is ASCII; rename it")
+        return row
+
+    @property
+    def name(self) -> str:
+        """The enum's name in the schema."""
+        return self.kind.__name__
+
+    @cached_property
+    def numbers(self) -> dict[enum.Enum, int]:
+        """The number of each member."""
+        members = list(self.kind)
+        if all(isinstance(m.value, int) and not isinstance(m.value, bool) for m in members):
+            return {member: int(member.value) for member in members}
+        return {member: number for number, member in enumerate(members, 1)}
+
+    @cached_property
+    def members(self) -> dict[int, enum.Enum]:
+        """The member of each number."""
+        return {number: member for member, number in self.numbers.items()}
+
+    def definition(self) -> EnumDescriptorProto:
+        """Return the enum's descriptor; a zero value comes first, as proto3 wants it."""
+        descriptor = EnumDescriptorProto(name=self.name)
+        values = {number: member.name for number, member in self.members.items()}
+        values.setdefault(0, "UNSPECIFIED")
+        for number in sorted(values, key=lambda number: (number != 0, list(values).index(number))):
+            name = enum_value_name(self.name, values[number])
+            descriptor.value.add(name=name, number=number)
+        return descriptor
+
+    def describe(self, field: FieldDescriptorProto, message: DescriptorProto) -> None:
+        field.type = FieldDescriptorProto.TYPE_ENUM
+        field.type_name = f".{PACKAGE}.{self.name}"
+        field.label = FieldDescriptorProto.LABEL_OPTIONAL
+
+    def default_json(self, default: object) -> str | None:
+        self.take(default)
+        assert isinstance(default, enum.Enum)
+        return json.dumps(default.name)
+
+    def make(self, number: int) -> object:
+        """Return the member of that number.
+
+        Raises:
+            WireError: when there is none.
+        """
+        member = self.members.get(number)
+        if member is None:
+            expected = ", ".join(member.name for member in self.numbers)
+            got = "none of them" if number == 0 else str(number)
+            raise WireError(f"expected one of {expected}; got {got}")
+        return member
+
+    def take(self, value: object) -> int:
+        """Return the number of a member.
+
+        Raises:
+            WireError: when ``value`` is none.
+        """
+        if not isinstance(value, self.kind):
+            raise WireError(f"expected {self.name}, got {type(value).__name__}")
+        return self.numbers[value]
+
+    def __str__(self) -> str:
+        return self.name

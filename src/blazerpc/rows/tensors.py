@@ -1,0 +1,85 @@
+"""The row of arrays, in each way that one can be annotated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, get_args, get_origin
+
+import numpy as np
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
+
+from blazerpc.exceptions import ValidationError
+from blazerpc.rows.base import Lookup, Row
+from blazerpc.types import Tensor, _TensorType, array_element
+from blazerpc_client.wire.dtypes import supported_dtypes
+from blazerpc_client.wire.options import write_tensor
+from blazerpc_client.wire.tensors import TensorSpec
+from blazerpc_client.wire.values import TENSOR_MESSAGE
+
+
+@dataclass(frozen=True)
+class TensorRow(Row):
+    """``TensorInput[...]``, ``TensorOutput[...]``, ``Annotated[npt.NDArray[...], Tensor(...)]``.
+
+    And jaxtyping's ``Float32[np.ndarray, "batch 4"]``.
+    """
+
+    spec: TensorSpec
+
+    @classmethod
+    def match(cls, annotation: object, row_of: Lookup) -> Self | None:
+        if isinstance(annotation, _TensorType):
+            return cls(TensorSpec(np.dtype(annotation.dtype), annotation.shape))
+        if get_origin(annotation) is Annotated:
+            array, *extras = get_args(annotation)
+            shapes = [extra.shape for extra in extras if isinstance(extra, Tensor)]
+            if shapes and array_element(array) is not None:
+                return cls.match(_TensorType(array, shapes[0], is_input=True), row_of)
+            if shapes:
+                raise ValidationError(
+                    f"{array} is no array type; write Annotated[npt.NDArray[np.float32], "
+                    f"{Tensor(*shapes[0])!r}]"
+                )
+        if _is_jaxtyping(annotation):
+            return cls.match(_from_jaxtyping(annotation), row_of)
+        if array_element(annotation) is not None or annotation is np.ndarray:
+            raise ValidationError(
+                "an array without a shape; write Annotated[npt.NDArray[np.float32], "
+                f"Tensor('batch', 4)], with one of {', '.join(supported_dtypes())}"
+            )
+        return None
+
+    def describe(self, field: FieldDescriptorProto, message: DescriptorProto) -> None:
+        field.type = FieldDescriptorProto.TYPE_MESSAGE
+        field.type_name = f".{TENSOR_MESSAGE}"
+        field.label = FieldDescriptorProto.LABEL_OPTIONAL
+        write_tensor(field, self.spec)
+
+    def __str__(self) -> str:
+        return str(self.spec)
+
+
+def _is_jaxtyping(annotation: object) -> bool:
+    # By its attributes: jaxtyping is no dependency.
+    return isinstance(annotation, type) and hasattr(annotation, "dim_str")
+
+
+def _from_jaxtyping(annotation: Any) -> _TensorType:
+    """Return what ``Float32[np.ndarray, "batch 4"]`` says.
+
+    https://docs.kidger.site/jaxtyping/api/array/
+    """
+    if annotation.array_type is not np.ndarray:
+        raise ValidationError(f"{annotation.array_type} is no NumPy array; write np.ndarray")
+    dtypes = [dtype for dtype in annotation.dtypes if isinstance(dtype, str)]
+    if len(dtypes) != 1 or len(annotation.dtypes) != 1:
+        raise ValidationError(
+            f"{annotation.__name__} stands for several dtypes; name one, as Float32 does"
+        )
+    name = {"bool_": "bool"}.get(dtypes[0], dtypes[0])
+    try:
+        element = np.dtype(name).type
+    except TypeError:
+        raise ValidationError(f"{name} is no dtype of NumPy's own") from None
+    shape = tuple(int(size) if size.isdecimal() else size for size in annotation.dim_str.split())
+    return _TensorType(element, shape, is_input=True)

@@ -1,0 +1,177 @@
+"""Messages and enums as Python source."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import math
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+
+from blazerpc_client.codegen.layout import bracketed
+from blazerpc_client.codegen.scope import Scope
+from blazerpc_client.specs import EnumSpec, FieldSpec, MessageSpec
+from blazerpc_client.wire.messages import Enum, Message
+from blazerpc_client.wire.tensors import TensorSpec
+
+_RUNTIME: Final = "blazerpc_client.wire.messages"
+
+
+class Types:
+    """The Python types of fields.
+
+    Args:
+        classes: all messages and enums of the package, by full name.
+    """
+
+    def __init__(self, classes: Mapping[str, MessageSpec | EnumSpec]) -> None:
+        self._classes = classes
+
+    def annotation(self, field: FieldSpec, scope: Scope, module: str | None) -> str:
+        """Return the type of a field, and import into ``scope`` what it takes.
+
+        Args:
+            field: whose type it is; whether it is optional is left to the caller.
+            scope: of the module where it stands.
+            module: that the classes are imported from, None when they are defined there.
+        """
+        text = self._value(field, scope, module)
+        if field.key:
+            key = "str" if field.key == "string" else "bool" if field.key == "bool" else "int"
+            return f"{scope.builtin('dict')}[{scope.builtin(key)}, {text}]"
+        return f"{scope.builtin('list')}[{text}]" if field.repeated else text
+
+    def class_name(self, field: FieldSpec) -> str:
+        """Return the name of the class that a field's values are of."""
+        return self._classes[field.type_name].name
+
+    def _value(self, field: FieldSpec, scope: Scope, module: str | None) -> str:
+        if field.type_name:
+            name = self.class_name(field)
+            return name if module is None else scope.sibling(module, name)
+        if field.element == np.ndarray[Any, Any]:
+            return f"{scope.module('numpy.typing', 'npt')}.NDArray[{_element(field.tensor, scope)}]"
+        if field.element in (datetime, timedelta):
+            return f"{scope.module('datetime')}.{field.element.__name__}"
+        if field.allowed:
+            values = ", ".join(map(source, field.allowed))
+            return f"{scope.member('typing', 'Literal')}[{values}]"
+        return scope.builtin(field.element.__name__)
+
+
+def source(value: str | bytes) -> str:
+    """Return a literal as ``ruff format`` writes it: in double quotes, but to escape less."""
+    text = ascii(value) if isinstance(value, bytes) else repr(value)
+    prefix = "b" if isinstance(value, bytes) else ""
+    body = text[len(prefix) + 1 : -1]
+    if text.endswith("'") and '"' not in body:
+        return prefix + '"' + body.replace("\\'", "'") + '"'
+    return text
+
+
+def _element(tensor: TensorSpec | None, scope: Scope) -> str:
+    if tensor is None:
+        return f"{scope.module('numpy', 'np')}.generic"
+    scalar = tensor.dtype.type
+    if scalar.__module__ != "numpy":  # bfloat16 lives in a package of its own
+        return f"{scope.module(scalar.__module__)}.{scalar.__name__}"
+    # numpy.bool is NumPy 2's name only; numpy.bool_ is that of every version.
+    return f"{scope.module('numpy', 'np')}.{'bool_' if scalar is np.bool_ else scalar.__name__}"
+
+
+@dataclass(frozen=True, slots=True)
+class EnumClass:
+    """One enum."""
+
+    name: str
+    full_name: str
+    base: str
+    members: list[str]
+
+    # A member must not hide what every enum has.
+    _hidden = frozenset(dir(Enum)) | {"mro"}
+
+    @classmethod
+    def of(cls, spec: EnumSpec, scope: Scope) -> EnumClass:
+        """Return the source of an enum."""
+        members = [f"{cls.member(name)} = {number}" for name, number in spec.members]
+        return cls(spec.name, spec.full_name, scope.member(_RUNTIME, "Enum"), members)
+
+    @classmethod
+    def member(cls, name: str) -> str:
+        """Return the attribute of a member."""
+        return f"{name}_" if name in cls._hidden or keyword.iskeyword(name) else name
+
+
+@dataclass(frozen=True, slots=True)
+class MessageClass:
+    """One message class."""
+
+    name: str
+    full_name: str
+    base: str
+    fields: list[str]
+
+    # A method of the base class would be hidden by a field of its name.
+    _hidden = frozenset(
+        {name for name in dir(Message) if not name.startswith("__")}
+        | {"_unknown_fields"}  # betterproto2 gives one to every message
+    )
+
+    @classmethod
+    def of(cls, spec: MessageSpec, types: Types, scope: Scope) -> MessageClass:
+        """Return the source of a message."""
+        fields = [cls._field(field, types, scope) for field in spec.fields]
+        return cls(spec.name, spec.full_name, scope.member(_RUNTIME, "Message"), fields)
+
+    @classmethod
+    def _field(cls, field: FieldSpec, types: Types, scope: Scope) -> str:
+        name = f"{field.name}_" if field.name in cls._hidden else field.name
+        kind = types.annotation(field, scope, None)
+        items = [str(field.number), f'"{field.proto}"']
+        if field.key:
+            items.append(f'key="{field.key}"')
+        if field.repeated:
+            items.append("repeated=True")
+        if field.optional:
+            items.append("optional=True")
+        default = _default(field, types, scope)
+        if default is not None:
+            items.append(default)
+        if default == "default=None":
+            kind += " | None"
+        head = f"{name}: {kind} = {scope.member(_RUNTIME, 'field')}("
+        return bracketed(head, items, ")", indent=4)
+
+
+def _default(field: FieldSpec, types: Types, scope: Scope) -> str | None:
+    """Return the argument that gives a field its default, None when it has none."""
+    if not field.omissible:
+        return None
+    if field.key or field.repeated:
+        return f"default_factory={scope.builtin('dict' if field.key else 'list')}"
+    if field.default is None:
+        return "default=None"
+    return f"default={_default_value(field, json.loads(field.default), types, scope)}"
+
+
+def _default_value(field: FieldSpec, value: Any, types: Types, scope: Scope) -> str:
+    if field.proto == "enum":
+        return f"{types.class_name(field)}.{EnumClass.member(value)}"
+    if field.element is datetime:
+        return f"{scope.module('datetime')}.datetime.fromisoformat({source(value)})"
+    if field.element is timedelta:
+        return f"{scope.module('datetime')}.timedelta(seconds={value.removesuffix('s')})"
+    if field.element is bytes:
+        return source(b64decode(value))
+    if field.element is float:
+        number = float(value)
+        return (
+            repr(number) if math.isfinite(number) else f"{scope.builtin('float')}({source(value)})"
+        )
+    return source(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,287 @@
+"""What a schema says of a service, as plain values: what the generator writes, and clients list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+    ServiceDescriptor,
+)
+
+from blazerpc_client.naming import (
+    PACKAGE,
+    client_name,
+    enum_member_name,
+    is_method_name,
+    is_parameter_name,
+    method_name,
+)
+from blazerpc_client.schema import RESULT, Schema
+from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.fields import is_map, is_optional
+from blazerpc_client.wire.options import (
+    ModelOptions,
+    read_allowed,
+    read_default,
+    read_model,
+    read_tensor,
+)
+from blazerpc_client.wire.scalars import SCALARS
+from blazerpc_client.wire.tensors import TensorSpec
+from blazerpc_client.wire.values import DURATION_MESSAGE, TENSOR_MESSAGE, TIMESTAMP_MESSAGE
+
+#: Messages that are a plain value in Python.
+_VALUES: Final[dict[str, type[object]]] = {
+    TENSOR_MESSAGE: np.ndarray[Any, Any],
+    TIMESTAMP_MESSAGE: datetime,
+    DURATION_MESSAGE: timedelta,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldSpec:
+    """A field of a message. Of a map, all but ``key`` is said of its values.
+
+    Attributes:
+        name: on the wire and in Python.
+        number: on the wire.
+        proto: protobuf's name of the type; ``message`` and ``enum`` for any of these.
+        element: the Python type of one value: ``int``, ``float``, ``str``, ``bool``, ``bytes``,
+            ``ndarray``, ``datetime``, ``timedelta``; ``object`` for the class ``type_name``.
+        type_name: the full name of a message or enum that is a class of its own, else "".
+        key: protobuf's name of the type of a map's keys, "" when the field is no map.
+        repeated: whether the field is a list.
+        optional: whether it may be absent, which is None.
+        default: what the server takes then, as JSON; None when the schema does not say.
+        tensor: the declared tensor type, when the field is a tensor and the schema declares one.
+        allowed: what a string may be; empty when it may be anything.
+    """
+
+    name: str
+    number: int
+    proto: str
+    element: type[object]
+    type_name: str
+    key: str
+    repeated: bool
+    optional: bool
+    default: str | None
+    tensor: TensorSpec | None
+    allowed: tuple[str, ...]
+
+    @property
+    def omissible(self) -> bool:
+        """Whether a caller can leave it out; a list can have a default without being optional."""
+        return self.optional or self.default is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnumSpec:
+    """An enum: its name without the package, its full name, its members' names and numbers."""
+
+    name: str
+    full_name: str
+    members: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSpec:
+    """A message type: its name without the package, its full name, its fields by number."""
+
+    name: str
+    full_name: str
+    fields: tuple[FieldSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodSpec:
+    """A method of a BlazeRPC service.
+
+    Attributes:
+        name: of the rpc.
+        python_name: of the client's method.
+        full_name: package, service and rpc, joined by dots.
+        model: which model answers, and its documentation.
+        streaming: whether results come as a stream.
+        request: its fields are the model's parameters.
+        response: its one field is the result.
+    """
+
+    name: str
+    python_name: str
+    full_name: str
+    model: ModelOptions
+    streaming: bool
+    request: MessageSpec
+    response: MessageSpec
+
+    @property
+    def result(self) -> FieldSpec:
+        """The field that holds the result."""
+        return self.response.fields[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """A BlazeRPC service.
+
+    Attributes:
+        full_name: of the service.
+        client_name: of its client class.
+        methods: in order.
+        classes: all messages and enums that the methods take and give, in the order of their use.
+    """
+
+    full_name: str
+    client_name: str
+    methods: tuple[MethodSpec, ...]
+    classes: tuple[MessageSpec | EnumSpec, ...]
+
+
+def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
+    """Return what ``schema`` says of a BlazeRPC service.
+
+    Raises:
+        WireError: when it is no BlazeRPC service, has kinds of fields that this version does not
+            know, or methods whose names are one name in Python.
+    """
+    descriptor = schema.service(full_name)
+    if not descriptor.methods:
+        raise WireError("a service without methods", field=full_name)
+    methods = tuple(_method_spec(method) for method in descriptor.methods)
+    seen: dict[str, str] = {}
+    for method in methods:
+        other = seen.setdefault(method.python_name, method.name)
+        if other != method.name:
+            raise WireError(
+                f"{other} and {method.name} would both be the client's {method.python_name}()",
+                field=full_name,
+            )
+    classes = tuple(
+        _enum_spec(kind) if isinstance(kind, EnumDescriptor) else _message_spec(kind)
+        for kind in _classes(descriptor)
+    )
+    return ServiceSpec(
+        full_name=full_name,
+        client_name=client_name(full_name),
+        methods=methods,
+        classes=classes,
+    )
+
+
+def is_blazerpc(service: ServiceDescriptor) -> bool:
+    """Return whether every method of the service says which model it calls."""
+    return bool(service.methods) and all(
+        read_model(method) is not None for method in service.methods
+    )
+
+
+def _classes(service: ServiceDescriptor) -> Iterator[Descriptor | EnumDescriptor]:
+    """Yield each message and enum that the service's methods take and give, once."""
+    seen: set[str] = set()
+    waiting: list[Descriptor | EnumDescriptor] = []
+    for method in service.methods:
+        waiting += [method.input_type, method.output_type]
+    while waiting:
+        kind = waiting.pop(0)
+        if kind.full_name in seen:
+            continue
+        seen.add(kind.full_name)
+        yield kind
+        if isinstance(kind, Descriptor):
+            waiting += [inner for field in kind.fields for inner in _class_of(field)]
+
+
+def _class_of(field: FieldDescriptor) -> Iterator[Descriptor | EnumDescriptor]:
+    value = _value_field(field)
+    if value.enum_type is not None:
+        yield value.enum_type
+    elif value.message_type is not None and value.message_type.full_name not in _VALUES:
+        yield value.message_type
+
+
+def _value_field(field: FieldDescriptor) -> FieldDescriptor:
+    """Return the field that says what one value is: of a map, that of its entries."""
+    if not is_map(field):
+        return field
+    assert field.message_type is not None
+    return field.message_type.fields_by_name["value"]
+
+
+def _method_spec(method: MethodDescriptor) -> MethodSpec:
+    model = read_model(method)
+    response = _message_spec(method.output_type)
+    one_result = [field.name for field in response.fields] == [RESULT]
+    if model is None or not one_result or method.client_streaming:
+        raise WireError("not a method of a BlazeRPC server", field=method.full_name)
+    if not is_method_name(method_name(method.name)):
+        raise WireError("a client cannot have a method of this name", field=method.full_name)
+    return MethodSpec(
+        name=method.name,
+        python_name=method_name(method.name),
+        full_name=method.full_name,
+        model=model,
+        streaming=method.server_streaming,
+        request=_message_spec(method.input_type),
+        response=response,
+    )
+
+
+def _message_spec(message: Descriptor) -> MessageSpec:
+    return MessageSpec(
+        name=message.name,
+        full_name=message.full_name,
+        fields=tuple(_field_spec(field) for field in message.fields),
+    )
+
+
+def _enum_spec(enum: EnumDescriptor) -> EnumSpec:
+    members = {value.number: enum_member_name(enum.name, value.name) for value in enum.values}
+    return EnumSpec(
+        name=enum.name,
+        full_name=enum.full_name,
+        members=tuple((name, number) for number, name in members.items()),
+    )
+
+
+def _field_spec(field: FieldDescriptor) -> FieldSpec:
+    value = _value_field(field)
+    if not is_parameter_name(field.name):
+        raise WireError("Python cannot have a parameter of this name", field=field.full_name)
+    scalar = SCALARS.get(value.type)
+    kind = value.enum_type or value.message_type
+    if scalar is None and (kind is None or kind.file.package not in (PACKAGE, "google.protobuf")):
+        raise WireError("a field of this kind is not supported", field=field.full_name)
+    type_name = kind.full_name if kind is not None and kind.full_name not in _VALUES else ""
+    key = ""
+    if value is not field:
+        assert field.message_type is not None
+        key = SCALARS[field.message_type.fields_by_name["key"].type].name
+    return FieldSpec(
+        name=field.name,
+        number=field.number,
+        proto=scalar.name if scalar else "enum" if value.enum_type else "message",
+        element=scalar.python if scalar else _VALUES.get(kind.full_name if kind else "", object),
+        type_name=type_name,
+        key=key,
+        repeated=field.is_repeated and not key,
+        optional=is_optional(field),
+        default=read_default(field),
+        tensor=_tensor(field) if kind is not None else None,
+        allowed=read_allowed(field),
+    )
+
+
+def _tensor(field: FieldDescriptor) -> TensorSpec | None:
+    try:
+        return read_tensor(field)
+    except WireError as error:
+        raise error.at(field.full_name) from None
