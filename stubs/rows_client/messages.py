@@ -1152,7 +1152,7 @@ class Extra(Message):
     DESCRIPTOR = SCHEMA.message("blazerpc.Extra")
 
     source: str = field(1, "string")
-    weight: float = field(2, "double")
+    weight: float | None = field(2, "double", optional=True, default=None)
 
 
 class Settings(Message):

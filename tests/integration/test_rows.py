@@ -40,7 +40,7 @@ all_settings = st.builds(
 vectors = hnp.arrays(np.float32, 3)
 
 
-def documents(parts: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
+def documents(parts: st.SearchStrategy[Document] | None = None) -> st.SearchStrategy[Document]:
     return st.builds(
         Document,
         title=text,
@@ -53,8 +53,8 @@ def documents(parts: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]
         took=durations,
         span=spans,
         extra=extras,
-        parts=st.lists(parts, max_size=2),
-        by_name=st.dictionaries(text, parts, max_size=2),
+        parts=st.lists(parts, max_size=2) if parts is not None else st.just([]),
+        by_name=st.dictionaries(text, parts, max_size=2) if parts is not None else st.just({}),
         by_number=st.dictionaries(int64, spans, max_size=2),
         images=st.lists(hnp.arrays(np.uint8, (2, 3)), max_size=2),
         flags=st.lists(st.booleans()),
@@ -66,7 +66,7 @@ def documents(parts: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]
     )
 
 
-all_documents = st.deferred(lambda: documents(st.nothing()) | documents(documents(st.nothing())))
+all_documents = documents() | documents(documents())
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "document": all_documents,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import sys
 from collections.abc import Coroutine
@@ -62,9 +63,15 @@ def served(app: BlazeApp) -> Table:
 
 def _takes(model: ModelInfo) -> str:
     return ", ".join(
-        f"{name}: {row}" + (f" = {model.defaults[name]!r}" if name in model.defaults else "")
-        for name, row in model.parameters.items()
+        f"{name}: {row}" + _default(model, name) for name, row in model.parameters.items()
     )
+
+
+def _default(model: ModelInfo, name: str) -> str:
+    if name not in model.defaults:
+        return ""
+    default = model.defaults[name]
+    return f" = {default if isinstance(default, enum.Enum) else repr(default)}"
 
 
 def _gives(model: ModelInfo) -> str:

@@ -158,6 +158,8 @@ class MapField(FieldCodec):
         return dict(raw) if load is None else self._each(raw, lambda key: load(raw[key]))
 
     def write(self, message: Message, value: object, dims: Dims) -> None:
+        if value is None and self.omissible:
+            return
         if not isinstance(value, dict):
             raise WireError(f"expected dict, got {type(value).__name__}", field=self.name)
         field, kind = getattr(message, self.name), self._value
@@ -266,7 +268,8 @@ def _value(
 class FieldSet:
     """All fields of one message type."""
 
-    def __init__(self, descriptor: Descriptor, classes: Classes) -> None:
+    def __init__(self, descriptor: Descriptor, classes: Classes, noun: str) -> None:
+        self._noun = noun
         self.codecs = {field.name: field_codec(field, classes) for field in descriptor.fields}
 
     def fill(self, message: Message, values: Mapping[str, object], dims: Dims) -> None:
@@ -292,7 +295,7 @@ class FieldSet:
         takes = ", ".join(self.codecs)
         for name in values:
             if name not in self.codecs:
-                raise WireError(f"no such parameter; there are: {takes}", field=str(name)[:40])
+                raise WireError(f"no such {self._noun}; there are: {takes}", field=str(name)[:40])
         for name, codec in self.codecs.items():
             if name not in values and not codec.omissible:
                 raise WireError("missing", field=name)
@@ -309,7 +312,7 @@ class StructValue(MessageValue):
     @cached_property
     def _fields(self) -> FieldSet:
         # Not before it is needed: a message type may hold itself.
-        return FieldSet(self._descriptor, self._classes)
+        return FieldSet(self._descriptor, self._classes, "field")
 
     def load(self, message: Message, dims: Dims) -> object:
         return self._class.make(self._fields.load(message, dims))
@@ -333,7 +336,7 @@ class MessageCodec:
         message_class: Callable[[], Message],
         classes: Classes | None = None,
     ) -> None:
-        self._fields = FieldSet(descriptor, classes or PlainClasses())
+        self._fields = FieldSet(descriptor, classes or PlainClasses(), "parameter")
         self._message_class = message_class
         self.fields = self._fields.codecs
 

@@ -15,6 +15,7 @@ import numpy as np
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import Message
 
+from blazerpc_client.naming import enum_member_name
 from blazerpc_client.wire import tensors
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.tensors import Dims, TensorSpec
@@ -213,19 +214,22 @@ class _Name:
     """An enum member that is its name, or its number where it has no name."""
 
     def __init__(self, descriptor: EnumDescriptor) -> None:
-        self._descriptor = descriptor
+        self._numbers = {
+            enum_member_name(descriptor.name, value.name): value.number
+            for value in descriptor.values
+        }
+        self._names = {number: name for name, number in self._numbers.items()}
 
     def make(self, number: int) -> object:
-        value = self._descriptor.values_by_number.get(number)
-        return number if value is None else value.name
+        return self._names.get(number, number)
 
     def take(self, value: object) -> int:
         if isinstance(value, int):
             return value
-        known = self._descriptor.values_by_name
-        if not isinstance(value, str) or value not in known:
-            raise WireError(f"expected one of {', '.join(known)}, got {str(value)[:40]!r}")
-        return known[value].number
+        if not isinstance(value, str) or value not in self._numbers:
+            expected = ", ".join(self._numbers)
+            raise WireError(f"expected one of {expected}, got {str(value)[:40]!r}")
+        return self._numbers[value]
 
 
 class PlainClasses:
