@@ -82,7 +82,7 @@ def method_full_name(model: ModelInfo) -> str:
 def _add_classes(file: FileDescriptorProto, registry: ModelRegistry) -> None:
     """Add what the models' types are made of: messages, enums, and imports of protobuf's own."""
     models = registry.list_models()
-    for row in {name: row for model in models for name, row in model.classes.items()}.values():
+    for row in {row.name: row for model in models for row in model.classes}.values():
         if isinstance(row, EnumRow):
             file.enum_type.append(row.definition())
         else:

@@ -90,10 +90,11 @@ class ModelInfo:
         return [*self.parameters.values(), self.result]
 
     @property
-    def classes(self) -> dict[str, StructRow | EnumRow]:
-        """The classes that its parameters and its result are made of, by name."""
+    def classes(self) -> list[StructRow | EnumRow]:
+        """The classes that its parameters and its result are made of, each once."""
         parts = (part for row in self.rows for part in walk(row))
-        return {part.name: part for part in parts if isinstance(part, StructRow | EnumRow)}
+        found = {part.kind: part for part in parts if isinstance(part, StructRow | EnumRow)}
+        return list(found.values())
 
 
 class ModelRegistry:
@@ -164,15 +165,15 @@ class ModelRegistry:
         taken |= dict.fromkeys(_RESERVED, "of BlazeRPC itself")
         known: dict[str, type] = {}
         for each in models:
-            for name, row in each.classes.items():
-                if name in taken:
+            for row in each.classes:
+                if row.name in taken:
                     raise ValidationError(
-                        f"class {name} has the name of a message {taken[name]}; rename it"
+                        f"class {row.name} has the name of a message {taken[row.name]}; rename it"
                     )
-                other = known.setdefault(name, row.kind)
+                other = known.setdefault(row.name, row.kind)
                 if other is not row.kind:
                     raise ValidationError(
-                        f"two classes are called {name}, {_full_name(other)} and "
+                        f"two classes are called {row.name}, {_full_name(other)} and "
                         f"{_full_name(row.kind)}; rename one"
                     )
 

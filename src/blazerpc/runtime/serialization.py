@@ -88,7 +88,7 @@ class _ServerClasses:
     """The classes that a model's function gets and gives."""
 
     def __init__(self, model: ModelInfo) -> None:
-        self._rows = model.classes
+        self._rows = {row.name: row for row in model.classes}
 
     def struct(self, descriptor: Descriptor) -> StructClass:
         row = self._rows[descriptor.name]

@@ -90,25 +90,25 @@ class ModelOptions:
 
 def write_tensor(field: FieldDescriptorProto, spec: TensorSpec) -> None:
     """Add ``(blazerpc.tensor)`` to ``field``."""
-    options = _FieldOptions()
+    options = field_options(field.options)
     options.Extensions[_TENSOR].dtype = wire_name(spec.dtype)
     options.Extensions[_TENSOR].shape.extend(map(str, spec.shape))
     # Two pools, two FieldOptions classes: what one wrote reaches the other as bytes.
-    field.options.MergeFromString(options.SerializeToString())
+    field.options.ParseFromString(options.SerializeToString())
 
 
 def write_default(field: FieldDescriptorProto, json: str) -> None:
     """Add the default, as JSON, to ``(blazerpc.param)`` of ``field``."""
-    options = _FieldOptions()
+    options = field_options(field.options)
     options.Extensions[_PARAM].default = json
-    field.options.MergeFromString(options.SerializeToString())
+    field.options.ParseFromString(options.SerializeToString())
 
 
 def write_allowed(field: FieldDescriptorProto, values: Sequence[str]) -> None:
     """Add what a string may be to ``(blazerpc.param)`` of ``field``."""
-    options = _FieldOptions()
+    options = field_options(field.options)
     options.Extensions[_PARAM].allowed_values.extend(values)
-    field.options.MergeFromString(options.SerializeToString())
+    field.options.ParseFromString(options.SerializeToString())
 
 
 def write_model(method: MethodDescriptorProto, model: ModelOptions) -> None:

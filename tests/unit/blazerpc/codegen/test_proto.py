@@ -22,6 +22,7 @@ from blazerpc.codegen import ProtoGenerator, build_schema
 from blazerpc.runtime import ModelRegistry, serialize_tensor
 from blazerpc_client.schema import Schema
 from blazerpc_client.wire.options import OPTIONS_FILE
+from tests.apps import rows
 from tests.unit.blazerpc.support import define
 
 INCLUDES = Path(protoc.__file__).parent / "_proto"
@@ -66,8 +67,9 @@ def file_of(schema: Schema, name: str) -> FileDescriptorProto:
     plain = FileDescriptorProto()
     plain.CopyFrom(file)
     for message in plain.message_type:
-        for field in message.field:
-            field.ClearField("json_name")
+        for part in (message, *message.nested_type):
+            for field in part.field:
+                field.ClearField("json_name")
     for extension in plain.extension:
         extension.ClearField("json_name")
     return plain
@@ -111,6 +113,10 @@ def test_protoc_makes_our_own_descriptor_of_the_text(tmp_path: Path) -> None:
     )
     app.model("letters", version="2")(define("def model(text: str) -> bytes: ..."))
     assert_same(app, tmp_path)
+
+
+def test_protoc_makes_our_own_descriptor_of_classes(tmp_path: Path) -> None:
+    assert_same(rows.app, tmp_path)
 
 
 def test_the_text_is_written_for_people() -> None:
