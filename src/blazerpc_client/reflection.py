@@ -152,9 +152,13 @@ async def fetch_schema(channel: Channel, services: tuple[str, ...] = ()) -> Sche
         for name in services or own:
             await _collect(conversation, files, file_containing_symbol=name)
     try:
-        return Schema(files.values())
+        schema = Schema(files.values())
     except WireError as error:
         raise Internal(f"{channel.target} reflects a broken schema: {error}") from None
+    for name in services or own:
+        if name not in schema.services:
+            raise Internal(f"{channel.target} reflects files that do not define {name}")
+    return schema
 
 
 async def _collect(

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from grpclib.const import Status
+
+from blazerpc import BlazeApp, ConfigurationError, ServeOptions
+from blazerpc.server import GRPCServer
+from tests.unit.blazerpc.support import PATIENCE, serving
+
+
+def app_of_one() -> BlazeApp:
+    app = BlazeApp()
+
+    @app.model("double")
+    def double(x: int) -> int:
+        return 2 * x
+
+    return app
+
+
+def test_a_negative_grace_period_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="grace_period is -1"):
+        GRPCServer([], grace_period=-1)
+    with pytest.raises(ConfigurationError, match="grace_period is nan"):
+        GRPCServer([], grace_period=float("nan"))
+
+
+async def test_a_server_that_does_not_listen_has_no_port() -> None:
+    server = app_of_one().server(ServeOptions())
+    with pytest.raises(RuntimeError, match="does not listen"):
+        _ = server.port
+
+
+async def test_port_zero_is_a_free_one_and_told() -> None:
+    async with serving(app_of_one()) as run:
+        assert run.port > 0
+        assert await run.call("Double", b"\x08\x04") == b"\x08\x08"
+
+
+async def test_an_address_in_use_is_told_with_the_systems_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = rf"cannot listen on 127\.0\.0\.1:{port}: .*in use"
+        with pytest.raises(ConfigurationError, match=told):
+            await app_of_one().server(ServeOptions()).listen("127.0.0.1", port)
+
+
+async def test_stopping_twice_is_stopping_once() -> None:
+    async with serving(app_of_one()) as run:
+        await run.server.stop()
+        await run.server.stop()
+
+
+async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
+    called, let_go = asyncio.Event(), asyncio.Event()
+    app = BlazeApp()
+
+    @app.model("held")
+    async def held(x: int) -> int:
+        called.set()
+        await let_go.wait()
+        return x
+
+    async with serving(app, grace=PATIENCE) as run:
+        call = asyncio.create_task(run.call("Held", b"\x08\x07"))
+        await called.wait()
+        await run.server.stop()
+        error = await run.failure("Held", b"\x08\x07")
+        assert (error.status, error.message) == (Status.UNAVAILABLE, "the server is stopping")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", run.port), timeout=1)
+        let_go.set()
+        assert await call == b"\x08\x07"

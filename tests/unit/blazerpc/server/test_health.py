@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from blazerpc import BlazeApp
+from tests.unit.blazerpc.support import PATIENCE, Running, serving
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+class Held:
+    """A model that does not answer before it is let go."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self.app = BlazeApp()
+        self.app.model("held")(self.held)
+
+    async def held(self, x: int) -> int:
+        self.called.set()
+        await self.let_go.wait()
+        return x
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+@pytest.fixture
+async def run(held: Held) -> AsyncIterator[Running]:
+    async with serving(held.app) as run:
+        yield run
+        held.let_go.set()
+
+
+@pytest.mark.parametrize("service", ["", "blazerpc.InferenceService"])
+async def test_a_server_and_its_service_are_serving(run: Running, service: str) -> None:
+    async with Channel("127.0.0.1", run.port) as channel:
+        answer = await HealthStub(channel).Check(HealthCheckRequest(service=service))
+    assert answer.status == SERVING
+
+
+async def test_a_service_that_is_not_there_is_not_found(run: Running) -> None:
+    async with Channel("127.0.0.1", run.port) as channel:
+        with pytest.raises(GRPCError) as caught:
+            await HealthStub(channel).Check(HealthCheckRequest(service="nothing"))
+    assert caught.value.status is Status.NOT_FOUND
+
+
+@pytest.mark.parametrize("service", ["", "blazerpc.InferenceService"])
+async def test_those_who_watch_are_told_of_the_drain_and_calls_in_flight_go_on(
+    held: Held, service: str
+) -> None:
+    async with serving(held.app, grace=PATIENCE) as run, Channel("127.0.0.1", run.port) as channel:
+        call = asyncio.create_task(run.call("Held", b"\x08\x07"))
+        await held.called.wait()
+        async with asyncio.timeout(PATIENCE), HealthStub(channel).Watch.open() as watch:
+            await watch.send_message(HealthCheckRequest(service=service), end=True)
+            first = await watch.recv_message()
+            assert first is not None
+            assert first.status == SERVING
+            await run.server.stop()
+            second = await watch.recv_message()
+            assert second is not None
+            assert second.status == NOT_SERVING
+            # Asked, it still answers.
+            answer = await HealthStub(channel).Check(HealthCheckRequest(service=service))
+            assert answer.status == NOT_SERVING
+            held.let_go.set()
+            assert await call == b"\x08\x07"
+            await watch.cancel()
