@@ -26,6 +26,8 @@ def docstring(text: str, *, indent: int) -> str:
     """Return ``text`` as a docstring, escaped and indented."""
     margin = " " * indent
     lines = [_escaped(line) for line in text.strip().splitlines()]
+    if lines[0].startswith('"'):
+        lines[0] = f" {lines[0]}"  # or it would be a fourth quote
     one_line = f'{margin}"""{lines[0]}"""'
     if len(lines) == 1 and len(one_line) <= LINE_LENGTH and not lines[0].endswith(("\\", '"')):
         return one_line
