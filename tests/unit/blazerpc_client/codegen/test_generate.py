@@ -61,7 +61,7 @@ def test_documentation_reaches_the_client_as_it_was_written(tmp_path: Path) -> N
         first = (getattr(client, f"predict_doc{number}").__doc__ or "").splitlines()[0]
         expected = doc.strip().splitlines()[0] if doc.strip() else f"Call model doc{number}."
         if expected.isprintable():
-            assert first.rstrip() == expected
+            assert first.strip() == expected
 
 
 def test_documentation_is_no_code(tmp_path: Path) -> None:
