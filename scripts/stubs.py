@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 from blazerpc.cli.client import generate_client
-from examples.process import served
 
 STUBS = Path(__file__).parent.parent / "stubs"
 
@@ -32,8 +31,7 @@ def main(arguments: list[str]) -> int:
 
 def _generate(directory: Path) -> None:
     for app, package in APPS.items():
-        with served(app) as target:
-            asyncio.run(generate_client(target, directory, package, ()))
+        asyncio.run(generate_client(app, directory, package, ()))
 
 
 def _differing(directory: str, package: str) -> list[str]:

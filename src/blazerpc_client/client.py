@@ -14,7 +14,7 @@ from blazerpc_client.channel import CallOptions, Channel, Metadata
 from blazerpc_client.errors import NotFound, arguments_checked, response_checked
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Method, Schema, StreamMethod, UnaryMethod
-from blazerpc_client.specs import is_blazerpc, service_spec
+from blazerpc_client.specs import MethodSpec, is_blazerpc, service_spec, signature
 from blazerpc_client.wire.tensors import Dims
 
 T = TypeVar("T")
@@ -122,6 +122,7 @@ class BlazeClient(_Connected):
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         super().__init__(target, timeout=None, metadata=None)
         self._methods: dict[str, Method[object]] = {}
+        self._specs: list[MethodSpec] = []
         if schema is not None:
             with arguments_checked():
                 self._learn(schema)
@@ -153,10 +154,22 @@ class BlazeClient(_Connected):
         async for result in self._stream(method, arguments):
             yield result
 
-    async def _method(self, model: str) -> Method[object]:
+    async def models(self) -> list[str]:
+        """Return the signature of every model: ``digits(x: float32 (batch, 64)) -> ...``.
+
+        Raises:
+            RpcError: when the schema is read from the server, and cannot be.
+        """
+        await self._learned()
+        return [signature(spec) for spec in self._specs]
+
+    async def _learned(self) -> None:
         if not self._methods:
             with response_checked():
                 self._learn(await fetch_schema(self._channel))
+
+    async def _method(self, model: str) -> Method[object]:
+        await self._learned()
         method = self._methods.get(model) or self._methods.get(f"{model}:1")
         if method is None:
             raise NotFound(f"no model {model!r}; the server has: {', '.join(self._methods)}")
@@ -166,7 +179,9 @@ class BlazeClient(_Connected):
         for service in schema.services:
             if not is_blazerpc(schema.service(service)):
                 continue
-            for spec in service_spec(schema, service).methods:
+            specs = service_spec(schema, service).methods
+            self._specs += specs
+            for spec in specs:
                 method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
                 name = f"{spec.model.name}:{spec.model.version}"
                 self._methods[name] = method(schema, spec.full_name)

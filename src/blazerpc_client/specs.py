@@ -177,6 +177,35 @@ def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
     )
 
 
+def type_text(field: FieldSpec) -> str:
+    """Return the type of a field as one tells it to a person: ``list[float32 (n,)]``."""
+    if field.tensor is not None:
+        text = str(field.tensor)
+    elif field.allowed:
+        text = " | ".join(f'"{value}"' for value in field.allowed)
+    elif field.type_name:
+        text = field.type_name.rpartition(".")[2]
+    else:
+        text = field.element.__name__
+    if field.key:
+        return f"dict[{'str' if field.key == 'string' else 'int'}, {text}]"
+    return f"list[{text}]" if field.repeated else text
+
+
+def signature(method: MethodSpec) -> str:
+    """Return how a model is called: ``digits:2(x: float32 (batch, 64)) -> float64 (batch, 10)``."""
+    parameters = []
+    for field in method.request.fields:
+        default = ""
+        if field.omissible:
+            default = f" = {field.default}" if field.default is not None else " = None"
+        parameters.append(f"{field.name}: {type_text(field)}{default}")
+    version = "" if method.model.version == "1" else f":{method.model.version}"
+    result = type_text(method.result) + (" | None" if method.result.optional else "")
+    gives = f"stream of {result}" if method.streaming else result
+    return f"{method.model.name}{version}({', '.join(parameters)}) -> {gives}"
+
+
 def is_blazerpc(service: ServiceDescriptor) -> bool:
     """Return whether every method of the service says which model it calls."""
     return bool(service.methods) and all(

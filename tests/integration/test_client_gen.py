@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -144,3 +145,60 @@ async def test_no_reflection(tmp_path: Path) -> None:
         server.close()
         await server.wait_closed()
     assert_refused(done, tmp_path, "has no reflection service; enable it there")
+
+
+def test_a_client_of_an_app_or_of_a_schema_is_that_of_its_server(
+    models: ServerProcess, tmp_path: Path
+) -> None:
+    assert gen(models.target, tmp_path / "server").returncode == 0
+    package = tmp_path / "server" / "inference_client"
+    for name, source in [("app", "tests.apps.models:app"), ("file", str(package / "schema.binpb"))]:
+        done = blaze("client", "gen", "--from", source, "--out", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        other = tmp_path / name / "inference_client"
+        for file in FILES:
+            assert (other / file).read_bytes() == (package / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("nowhere:app", 2, "error: no module named nowhere"),
+        ("nothing.binpb", 1, "error: [Errno 2] No such file or directory: 'nothing.binpb'"),
+        ("README.binpb", 1, "error: README.binpb holds no schema: "),
+    ],
+)
+def test_a_source_that_is_none(tmp_path: Path, source: str, code: int, message: str) -> None:
+    (tmp_path / "README.binpb").write_text("# no schema")
+    done = blaze("client", "gen", "--from", source, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_client_is_checked_against_its_server(models: ServerProcess, tmp_path: Path) -> None:
+    assert gen(models.target, tmp_path).returncode == 0
+    package = str(tmp_path / "inference_client")
+    done = blaze("client", "check", package, "--from", models.target)
+    assert (done.returncode, done.stdout) == (0, "same\n")
+    (tmp_path / "other.py").write_text(
+        "from blazerpc import BlazeApp\n"
+        "app = BlazeApp()\n"
+        "@app.model('other')\n"
+        "def other(x: int) -> int: return x\n"
+    )
+    done = blaze("client", "check", package, "--from", "other:app", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "breaking"
+    done = blaze("client", "check", package, "--from", "other:app", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "breaking"
+    assert found["changes"][-1] == {
+        "verdict": "compatible",
+        "where": "blazerpc.InferenceService.PredictOther",
+        "what": "a new method",
+    }
+    done = blaze("client", "check", str(tmp_path), "--from", models.target)
+    assert done.returncode == 1
+    assert "is no generated client" in done.stderr

@@ -1,11 +1,17 @@
-"""``blaze client gen``: a typed client from a live server."""
+"""``blaze client gen``: a typed client from a live server, an app, or a schema in a file."""
 
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from google.protobuf.message import DecodeError
+
+from blazerpc.cli.load import load_app
+from blazerpc.codegen.schema import build_schema
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.channel import Channel
 from blazerpc_client.codegen import generate, write_package
@@ -14,11 +20,17 @@ from blazerpc_client.schema import Schema
 from blazerpc_client.specs import is_blazerpc, service_spec
 from blazerpc_client.wire.errors import WireError
 
+#: What the name of a file with a schema ends in.
+_FILE: Final = ".binpb"
+
+#: An import string, which an address is not: its second part is a number.
+_APP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
 
 async def generate_client(
     source: str, directory: Path, package: str, services: Sequence[str]
 ) -> Path:
-    """Read the schema of the server at ``source``, and write the client ``directory/package``.
+    """Read the schema at ``source``, and write the client ``directory/package``.
 
     Returns:
         The package.
@@ -31,11 +43,7 @@ async def generate_client(
     """
     if not package.isidentifier() or keyword.iskeyword(package):
         raise ConfigurationError(f"{package!r} is no package name; use letters, digits and '_'")
-    channel = Channel(source)
-    try:
-        schema = await fetch_schema(channel, tuple(services))
-    finally:
-        channel.close()
+    schema = await read_schema(source, services)
     try:
         specs = [service_spec(schema, name) for name in services or _own_services(schema)]
     except WireError as error:
@@ -44,6 +52,47 @@ async def generate_client(
         raise ConfigurationError(f"{source} has no service of BlazeRPC")
     write_package(directory / package, generate(schema, specs))
     return directory / package
+
+
+async def read_schema(source: str, services: Sequence[str] = ()) -> Schema:
+    """Return the schema at ``source``.
+
+    Args:
+        source: ``HOST:PORT`` of a server with reflection, ``MODULE:ATTR`` of an app, or the path of
+            a serialised ``FileDescriptorSet``, as packages have it in ``schema.binpb``.
+        services: full names of services that it must have.
+
+    Raises:
+        ConfigurationError: when there is no schema, or not all services are in it.
+        RpcError: when the server cannot be read.
+        OSError: when the file cannot.
+    """
+    if source.endswith(_FILE):
+        schema = _from_file(Path(source))
+    elif _APP.fullmatch(source):
+        schema = build_schema(load_app(source).registry)
+    else:
+        return await _from_server(source, services)
+    for name in services:
+        if name not in schema.services:
+            found = ", ".join(_own_services(schema))
+            raise ConfigurationError(f"{source} has no service {name}; it has: {found}")
+    return schema
+
+
+async def _from_server(target: str, services: Sequence[str]) -> Schema:
+    channel = Channel(target)
+    try:
+        return await fetch_schema(channel, tuple(services))
+    finally:
+        channel.close()
+
+
+def _from_file(path: Path) -> Schema:
+    try:
+        return Schema.from_bytes(path.read_bytes())
+    except (DecodeError, WireError) as error:
+        raise ConfigurationError(f"{path} holds no schema: {error}") from None
 
 
 def _own_services(schema: Schema) -> list[str]:

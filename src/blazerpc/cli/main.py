@@ -12,6 +12,8 @@ import rich.markup
 import typer
 from rich.console import Console
 
+from blazerpc.cli.check import as_json as changes_as_json
+from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import generate_client
 from blazerpc.cli.load import ImportStringError, load_app
 from blazerpc.cli.proto import export_proto
@@ -20,6 +22,7 @@ from blazerpc.config import ServeOptions
 from blazerpc.exceptions import BlazeRPCError
 from blazerpc_client import RpcError, Unavailable, Unimplemented
 from blazerpc_client.codegen import NotOursError
+from blazerpc_client.compare import Verdict
 
 #: Exit codes: a command that failed, and one that was called wrongly.
 FAILURE: Final = 1
@@ -37,6 +40,16 @@ cli.add_typer(client_cli, name="client")
 
 App = Annotated[
     str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
+]
+
+Source = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="SOURCE",
+        help="HOST:PORT of a running server with reflection, MODULE:ATTR of an app, or the path of "
+        "a schema.binpb.",
+    ),
 ]
 
 
@@ -68,9 +81,7 @@ def proto(
 
 @client_cli.command()
 def gen(
-    source: Annotated[
-        str, typer.Option("--from", metavar="HOST:PORT", help="A running server with reflection.")
-    ],
+    source: Source,
     out: Annotated[Path, typer.Option(help="Directory that the package is put in.")] = Path(),
     package: Annotated[str, typer.Option(help="Name of the package.")] = "inference_client",
     service: Annotated[
@@ -78,10 +89,32 @@ def gen(
         typer.Option(help="Full name of a service; repeat for several. Default: all."),
     ] = None,
 ) -> None:
-    """Generate a typed client from a running server."""
+    """Generate a typed client."""
     with _one_line_errors():
         path = asyncio.run(generate_client(source, out, package, service or ()))
         typer.echo(f"wrote {path}")
+
+
+@client_cli.command()
+def check(
+    package: Annotated[
+        Path, typer.Argument(help="A generated package, or the schema.binpb of one.")
+    ],
+    source: Source,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
+) -> None:
+    """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1)."""
+    with _one_line_errors():
+        changes = asyncio.run(check_client(source, package))
+    verdict = verdict_of(changes)
+    if as_json:
+        typer.echo(changes_as_json(changes))
+    else:
+        for change in changes:
+            typer.echo(str(change))
+        typer.echo(verdict)
+    if verdict == Verdict.BREAKING:
+        raise typer.Exit(FAILURE)
 
 
 @contextmanager

@@ -125,6 +125,14 @@ async def test_a_model_is_called_by_its_name(client: BlazeClient) -> None:
     assert await client.predict("greet:2", name="Ann") == "Dear Ann"
 
 
+async def test_the_models_are_listed_by_their_signatures(client: BlazeClient) -> None:
+    models = await client.models()
+    assert "greet(name: str, times: int) -> str" in models
+    assert "greet:2(name: str) -> str" in models
+    assert "count(to: int) -> stream of int" in models
+    assert len(models) == len(set(models))
+
+
 async def test_a_model_takes_and_gives_arrays(client: BlazeClient) -> None:
     result = await client.predict("scale", x=np.array([1, 2], np.float32), factor=2.0)
     assert isinstance(result, np.ndarray)

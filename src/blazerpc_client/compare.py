@@ -1,0 +1,247 @@
+"""What another schema means for a client that was made from this one.
+
+A request must stay one that the server takes, and a result one that the client knows: what widens
+one narrows the other. So each message is compared in the direction that it travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from blazerpc_client.schema import Schema
+from blazerpc_client.specs import (
+    EnumSpec,
+    FieldSpec,
+    MessageSpec,
+    MethodSpec,
+    ServiceSpec,
+    is_blazerpc,
+    service_spec,
+    type_text,
+)
+from blazerpc_client.wire.tensors import TensorSpec, shape_text
+
+
+class Verdict(StrEnum):
+    """What a change means: calls as before, or calls that fail."""
+
+    COMPATIBLE = "compatible"
+    BREAKING = "breaking"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A difference between two schemas.
+
+    Attributes:
+        verdict: what it means.
+        where: service, rpc, message and field, as far as they apply.
+        what: the change in words, old before new.
+    """
+
+    verdict: Verdict
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.where}: {self.what}"
+
+
+def compare(old: Schema, new: Schema) -> list[Change]:
+    """Return what differs for clients made from ``old`` that call a server of ``new``.
+
+    Raises:
+        WireError: when a schema has what this version cannot read.
+    """
+    changes: dict[Change, None] = {}  # a message may be reached in many ways
+    for name in _services(old):
+        if name not in _services(new):
+            changes[_breaking(name, "the service is gone")] = None
+            continue
+        before, after = service_spec(old, name), service_spec(new, name)
+        for change in _Comparison(before, after).changes():
+            changes[change] = None
+    # A type that both requests and results hold can be both: the worse verdict is the one to tell.
+    worst = {(c.where, c.what) for c in changes if c.verdict is Verdict.BREAKING}
+    return [
+        change
+        for change in changes
+        if change.verdict is Verdict.BREAKING or (change.where, change.what) not in worst
+    ]
+
+
+def _services(schema: Schema) -> list[str]:
+    return [name for name in schema.services if is_blazerpc(schema.service(name))]
+
+
+def _breaking(where: str, what: str) -> Change:
+    return Change(Verdict.BREAKING, where, what)
+
+
+def _compatible(where: str, what: str) -> Change:
+    return Change(Verdict.COMPATIBLE, where, what)
+
+
+class _Comparison:
+    """Of one service, before and after."""
+
+    def __init__(self, old: ServiceSpec, new: ServiceSpec) -> None:
+        self._old, self._new = old, new
+        self._old_classes = {spec.full_name: spec for spec in old.classes}
+        self._new_classes = {spec.full_name: spec for spec in new.classes}
+
+    def changes(self) -> Iterator[Change]:
+        after = {method.name: method for method in self._new.methods}
+        for method in self._old.methods:
+            where = f"{self._old.full_name}.{method.name}"
+            if method.name not in after:
+                yield _breaking(where, "the method is gone")
+            else:
+                yield from self._method(where, method, after[method.name])
+        known = {method.name for method in self._old.methods}
+        for name in [name for name in after if name not in known]:
+            yield _compatible(f"{self._new.full_name}.{name}", "a new method")
+
+    def _method(self, where: str, old: MethodSpec, new: MethodSpec) -> Iterator[Change]:
+        if old.streaming != new.streaming:
+            now = "a stream" if new.streaming else "one result"
+            yield _breaking(where, f"{'one result' if new.streaming else 'a stream'} → {now}")
+        yield from _Direction(self._old_classes, self._new_classes, sent=True).message(
+            old.request, new.request
+        )
+        yield from _Direction(self._old_classes, self._new_classes, sent=False).message(
+            old.response, new.response
+        )
+
+
+class _Direction:
+    """Messages that a client sends, or that it receives.
+
+    Args:
+        old: classes before, by full name.
+        new: classes after.
+        sent: whether the client sends them.
+    """
+
+    def __init__(
+        self,
+        old: dict[str, MessageSpec | EnumSpec],
+        new: dict[str, MessageSpec | EnumSpec],
+        *,
+        sent: bool,
+    ) -> None:
+        self._old, self._new = old, new
+        self._sent = sent
+        self._seen: set[str] = set()
+
+    def message(self, old: MessageSpec, new: MessageSpec) -> Iterator[Change]:
+        """Yield the changes of a message and of all that it holds."""
+        if old.full_name in self._seen:
+            return
+        self._seen.add(old.full_name)
+        after = {field.name: field for field in new.fields}
+        for field in old.fields:
+            where = f"{old.full_name}.{field.name}"
+            if field.name not in after:
+                yield _breaking(where, "the field is gone")
+            else:
+                yield from self._field(where, field, after[field.name])
+        known = {field.name for field in old.fields}
+        for name, field in after.items():
+            if name not in known:
+                required = self._sent and not field.omissible
+                word = "a required" if required else "an optional" if self._sent else "a new"
+                change = _breaking if required else _compatible
+                yield change(f"{new.full_name}.{name}", f"{word} field was added")
+
+    def _field(self, where: str, old: FieldSpec, new: FieldSpec) -> Iterator[Change]:
+        if old.number != new.number:
+            yield _breaking(where, f"number {old.number} → {new.number}")
+        if _kind(old) != _kind(new):
+            yield _breaking(where, f"{_told(old)} → {_told(new)}")
+            return
+        yield from self._presence(where, old, new)
+        yield from self._tensor(where, old.tensor, new.tensor)
+        yield from self._values(where, "allowed value", old.allowed, new.allowed)
+        if old.type_name:
+            before, after = self._old[old.type_name], self._new[new.type_name]
+            if isinstance(before, MessageSpec) and isinstance(after, MessageSpec):
+                yield from self.message(before, after)
+            elif isinstance(before, EnumSpec) and isinstance(after, EnumSpec):
+                yield from self._enum(before, after)
+
+    def _presence(self, where: str, old: FieldSpec, new: FieldSpec) -> Iterator[Change]:
+        if old.omissible != new.omissible:
+            narrowed = old.omissible if self._sent else new.omissible
+            words = ("optional", "required") if old.omissible else ("required", "optional")
+            yield (_breaking if narrowed else _compatible)(where, " → ".join(words))
+        elif old.default != new.default:
+            yield _compatible(where, f"default {old.default} → {new.default}")
+
+    def _tensor(
+        self, where: str, old: TensorSpec | None, new: TensorSpec | None
+    ) -> Iterator[Change]:
+        if old is None or new is None:
+            if old is not new:
+                narrowed = old is None if self._sent else new is None
+                what = f"{old or 'any array'} → {new or 'any array'}"
+                yield (_breaking if narrowed else _compatible)(where, what)
+            return
+        if old.dtype != new.dtype:
+            yield _breaking(where, f"{old} → {new}")
+        elif old.shape != new.shape:
+            narrowed = len(old.shape) != len(new.shape) or any(
+                self._narrowed(before, after)
+                for before, after in zip(old.shape, new.shape, strict=True)
+            )
+            what = f"shape {shape_text(old.shape)} → {shape_text(new.shape)}"
+            yield (_breaking if narrowed else _compatible)(where, what)
+
+    def _narrowed(self, old: int | str, new: int | str) -> bool:
+        """Return whether sizes that were right before are wrong now."""
+        if isinstance(old, int) and isinstance(new, int):
+            return old != new
+        return isinstance(new if self._sent else old, int)
+
+    def _enum(self, old: EnumSpec, new: EnumSpec) -> Iterator[Change]:
+        before, after = dict(old.members), dict(new.members)
+        for name in before:
+            if before[name] != after.get(name, before[name]):
+                where = f"{old.full_name}.{name}"
+                yield _breaking(where, f"number {before[name]} → {after[name]}")
+        # A value that a client has no name for reaches it as its number: that breaks nothing.
+        for name in [name for name in before if name not in after]:
+            change = _breaking if self._sent else _compatible
+            yield change(f"{old.full_name}.{name}", "the value is gone")
+        for name in [name for name in after if name not in before]:
+            yield _compatible(f"{old.full_name}.{name}", "a new value")
+
+    def _values(
+        self, where: str, what: str, old: Iterable[str], new: Iterable[str]
+    ) -> Iterator[Change]:
+        before, after = set(old), set(new)
+        if not before or not after:
+            if before != after:
+                narrowed = bool(after) if self._sent else bool(before)
+                words = (
+                    f"{what}s" if before else "any value",
+                    f"{what}s" if after else "any value",
+                )
+                yield (_breaking if narrowed else _compatible)(where, " → ".join(words))
+            return
+        for value in sorted(before - after):
+            yield (_breaking if self._sent else _compatible)(where, f'{what} "{value}" is gone')
+        for value in sorted(after - before):
+            yield (_compatible if self._sent else _breaking)(where, f'a new {what} "{value}"')
+
+
+def _kind(field: FieldSpec) -> tuple[object, ...]:
+    """Return what a field is on the wire, whatever values it allows."""
+    return field.proto, field.type_name, field.key, field.repeated, str(field.element)
+
+
+def _told(field: FieldSpec) -> str:
+    # Two of protobuf's types can be one in Python: int64 and int32.
+    return f"{type_text(field)} ({field.proto})"
