@@ -14,6 +14,7 @@ from rich.table import Table
 
 from blazerpc.app import BlazeApp
 from blazerpc.config import ServeOptions
+from blazerpc.rows import OptionalRow, Row
 from blazerpc.runtime.registry import ModelInfo
 
 
@@ -62,16 +63,16 @@ def served(app: BlazeApp) -> Table:
 
 
 def _takes(model: ModelInfo) -> str:
-    return ", ".join(
-        f"{name}: {row}" + _default(model, name) for name, row in model.parameters.items()
-    )
+    return ", ".join(_parameter(model, name, row) for name, row in model.parameters.items())
 
 
-def _default(model: ModelInfo, name: str) -> str:
+def _parameter(model: ModelInfo, name: str, row: Row) -> str:
     if name not in model.defaults:
-        return ""
+        return f"{name}: {row}"
     default = model.defaults[name]
-    return f" = {default if isinstance(default, enum.Enum) else repr(default)}"
+    if isinstance(row, OptionalRow) and default is not None:
+        row = row.present  # it may be left out, which the default says
+    return f"{name}: {row} = {default if isinstance(default, enum.Enum) else repr(default)}"
 
 
 def _gives(model: ModelInfo) -> str:
