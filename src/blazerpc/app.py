@@ -40,11 +40,11 @@ class BlazeApp:
         middleware: Sequence[Middleware] | None = None,
     ) -> None:
         self.name = name
-        self.registry = ModelRegistry()
-        self.batching = BatchOptions(
+        self.registry: ModelRegistry = ModelRegistry()
+        self.batching: BatchOptions = BatchOptions(
             enabled=enable_batching, max_size=max_batch_size, timeout_ms=batch_timeout_ms
         )
-        self.middleware = list(middleware or ())
+        self.middleware: list[Middleware] = list(middleware or ())
 
     def model(self, name: str, version: str = "1", streaming: bool = False) -> Callable[[F], F]:
         """Register the decorated function as a model; the function stays what it is.

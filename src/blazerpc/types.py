@@ -59,7 +59,7 @@ class Tensor:
     """
 
     def __init__(self, *shape: int | str) -> None:
-        self.shape = _check_shape(shape)
+        self.shape: tuple[int | str, ...] = _check_shape(shape)
 
     def __repr__(self) -> str:
         return f"Tensor({', '.join(map(repr, self.shape))})"

@@ -41,7 +41,7 @@ class RpcError(Exception):
     def __init__(self, message: str, details: Sequence[Message] = ()) -> None:
         super().__init__(message)
         self.message = message
-        self.details = tuple(details)
+        self.details: tuple[Message, ...] = tuple(details)
 
 
 class Cancelled(RpcError):
@@ -69,7 +69,7 @@ class InvalidArgument(RpcError):
         self, message: str, details: Sequence[Message] = (), *, field: str | None = None
     ) -> None:
         super().__init__(message, details)
-        self.field = field if field is not None else _violated_field(details)
+        self.field: str | None = field if field is not None else _violated_field(details)
 
 
 class DeadlineExceeded(RpcError):

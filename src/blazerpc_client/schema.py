@@ -44,9 +44,9 @@ class Schema:
     """
 
     def __init__(self, files: Iterable[FileDescriptorProto]) -> None:
-        self.files = tuple(_in_import_order(files))
+        self.files: tuple[FileDescriptorProto, ...] = tuple(_in_import_order(files))
         self.classes: Classes = PlainClasses()
-        self.pool = descriptor_pool.DescriptorPool()
+        self.pool: descriptor_pool.DescriptorPool = descriptor_pool.DescriptorPool()
         for file in self.files:
             try:
                 self.pool.AddSerializedFile(file.SerializeToString())
@@ -111,7 +111,7 @@ class Method(Generic[T]):
         self._schema = schema
         self._descriptor = schema.method(name)
         service = self._descriptor.containing_service.full_name
-        self.path = f"/{service}/{self._descriptor.name}"
+        self.path: str = f"/{service}/{self._descriptor.name}"
 
     @cached_property
     def response_class(self) -> type[Message]:

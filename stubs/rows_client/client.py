@@ -6,7 +6,6 @@ import datetime
 from collections.abc import AsyncIterator
 from typing import Literal
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from blazerpc_client import ServiceClient, StreamMethod, UnaryMethod
@@ -550,8 +549,8 @@ class InferenceClient(ServiceClient):
     async def predict_brains(
         self,
         *,
-        value: npt.NDArray[ml_dtypes.bfloat16],
-    ) -> npt.NDArray[ml_dtypes.bfloat16]:
+        value: npt.NDArray[np.generic],
+    ) -> npt.NDArray[np.generic]:
         """Call model brains.
 
         Tensors:
@@ -563,9 +562,9 @@ class InferenceClient(ServiceClient):
     def predict_stream_brains(
         self,
         *,
-        value: npt.NDArray[ml_dtypes.bfloat16],
+        value: npt.NDArray[np.generic],
         count: int | None = None,
-    ) -> AsyncIterator[npt.NDArray[ml_dtypes.bfloat16]]:
+    ) -> AsyncIterator[npt.NDArray[np.generic]]:
         """Call model stream-brains.
 
         Tensors:
@@ -580,8 +579,8 @@ class InferenceClient(ServiceClient):
     async def predict_optional_brains(
         self,
         *,
-        value: npt.NDArray[ml_dtypes.bfloat16] | None = None,
-    ) -> npt.NDArray[ml_dtypes.bfloat16] | None:
+        value: npt.NDArray[np.generic] | None = None,
+    ) -> npt.NDArray[np.generic] | None:
         """Call model optional-brains.
 
         Tensors:
@@ -873,15 +872,15 @@ _PREDICT_OPTIONAL_BLOBS = UnaryMethod[npt.NDArray[np.bytes_] | None](
     SCHEMA,
     "blazerpc.InferenceService.PredictOptionalBlobs",
 )
-_PREDICT_BRAINS = UnaryMethod[npt.NDArray[ml_dtypes.bfloat16]](
+_PREDICT_BRAINS = UnaryMethod[npt.NDArray[np.generic]](
     SCHEMA,
     "blazerpc.InferenceService.PredictBrains",
 )
-_PREDICT_STREAM_BRAINS = StreamMethod[npt.NDArray[ml_dtypes.bfloat16]](
+_PREDICT_STREAM_BRAINS = StreamMethod[npt.NDArray[np.generic]](
     SCHEMA,
     "blazerpc.InferenceService.PredictStreamBrains",
 )
-_PREDICT_OPTIONAL_BRAINS = UnaryMethod[npt.NDArray[ml_dtypes.bfloat16] | None](
+_PREDICT_OPTIONAL_BRAINS = UnaryMethod[npt.NDArray[np.generic] | None](
     SCHEMA,
     "blazerpc.InferenceService.PredictOptionalBrains",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from typing import Literal
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from blazerpc_client import Schema
@@ -967,7 +966,7 @@ class BrainsRequest(Message):
 
     DESCRIPTOR = SCHEMA.message("blazerpc.BrainsRequest")
 
-    value: npt.NDArray[ml_dtypes.bfloat16] = field(1, "message")
+    value: npt.NDArray[np.generic] = field(1, "message")
 
 
 class BrainsResponse(Message):
@@ -975,7 +974,7 @@ class BrainsResponse(Message):
 
     DESCRIPTOR = SCHEMA.message("blazerpc.BrainsResponse")
 
-    result: npt.NDArray[ml_dtypes.bfloat16] = field(1, "message")
+    result: npt.NDArray[np.generic] = field(1, "message")
 
 
 class StreamBrainsRequest(Message):
@@ -983,7 +982,7 @@ class StreamBrainsRequest(Message):
 
     DESCRIPTOR = SCHEMA.message("blazerpc.StreamBrainsRequest")
 
-    value: npt.NDArray[ml_dtypes.bfloat16] = field(1, "message")
+    value: npt.NDArray[np.generic] = field(1, "message")
     count: int = field(2, "int64", optional=True, default=2)
 
 
@@ -992,7 +991,7 @@ class StreamBrainsResponse(Message):
 
     DESCRIPTOR = SCHEMA.message("blazerpc.StreamBrainsResponse")
 
-    result: npt.NDArray[ml_dtypes.bfloat16] = field(1, "message")
+    result: npt.NDArray[np.generic] = field(1, "message")
 
 
 class OptionalBrainsRequest(Message):
@@ -1000,7 +999,7 @@ class OptionalBrainsRequest(Message):
 
     DESCRIPTOR = SCHEMA.message("blazerpc.OptionalBrainsRequest")
 
-    value: npt.NDArray[ml_dtypes.bfloat16] | None = field(
+    value: npt.NDArray[np.generic] | None = field(
         1,
         "message",
         optional=True,
@@ -1013,7 +1012,7 @@ class OptionalBrainsResponse(Message):
 
     DESCRIPTOR = SCHEMA.message("blazerpc.OptionalBrainsResponse")
 
-    result: npt.NDArray[ml_dtypes.bfloat16] | None = field(
+    result: npt.NDArray[np.generic] | None = field(
         1,
         "message",
         optional=True,

@@ -1,10 +1,17 @@
-"""mypy on the files of tests/typing: an error on each line marked `# E:`, and nowhere else."""
+"""Type checkers on the files of tests/typing: an error on each line marked `# E:`, and no other.
+
+The text after the mark is mypy's; basedpyright has its own words for the same lines.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,17 +40,58 @@ def reported() -> dict[tuple[str, int], str]:
     return reports
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_errors_are_where_they_are_expected_and_nowhere_else(
-    file: str, reported: dict[tuple[str, int], str]
-) -> None:
+def marked(file: str) -> dict[int, str]:
+    """Return what is expected to be said, by line."""
     lines = (ROOT / file).read_text().splitlines()
-    expected = {
+    return {
         number: line.partition("# E: ")[2]
         for number, line in enumerate(lines, start=1)
         if "# E: " in line
     }
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_errors_are_where_they_are_expected_and_nowhere_else(
+    file: str, reported: dict[tuple[str, int], str]
+) -> None:
+    expected = marked(file)
     found = {line: text for (where, line), text in reported.items() if where == file}
     assert sorted(found) == sorted(expected), found
     for line, text in expected.items():
         assert text in found[line], f"{file}:{line}"
+
+
+def basedpyright(*arguments: str) -> Any:
+    """Return basedpyright's report, run where the packages are installed."""
+    binaries = Path(sys.executable).parent
+    done = subprocess.run(
+        [str(binaries / "basedpyright"), "--outputjson", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return json.loads(done.stdout)
+
+
+def test_basedpyright_agrees_about_the_clients() -> None:
+    # What tests/typing/server.py has without npt.NDArray is for mypy's plugin alone.
+    files = [file for file in FILES if not file.endswith("server.py")]
+    report = basedpyright(*files, "stubs")
+    found = {
+        (Path(said["file"]).relative_to(ROOT).as_posix(), said["range"]["start"]["line"] + 1)
+        for said in report["generalDiagnostics"]
+        if said["severity"] == "error"
+    }
+    expected = {(file, line) for file in files for line in marked(file)}
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("package", ["blazerpc", "blazerpc_client"])
+def test_the_public_types_are_complete(package: str) -> None:
+    report = basedpyright("--verifytypes", package, "--ignoreexternal")["typeCompleteness"]
+    assert report["pyTypedPath"]
+    unknown = [symbol["name"] for symbol in report["symbols"] if not symbol["isTypeKnown"]]
+    assert unknown == []
+    assert report["completenessScore"] == 1

@@ -28,14 +28,16 @@ from blazerpc_client.compare import Verdict
 FAILURE: Final = 1
 USAGE: Final = 2
 
-cli = typer.Typer(
+cli: typer.Typer = typer.Typer(
     name="blaze",
     help="Serve typed Python models over gRPC, and generate typed clients for them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-client_cli = typer.Typer(help="Typed clients of running servers.", no_args_is_help=True)
+client_cli: typer.Typer = typer.Typer(
+    help="Typed clients of running servers.", no_args_is_help=True
+)
 cli.add_typer(client_cli, name="client")
 
 App = Annotated[

@@ -16,6 +16,7 @@ from blazerpc.runtime.errors import as_grpc_errors, invalid_argument
 from blazerpc.runtime.executor import ModelExecutor
 from blazerpc.runtime.registry import ModelInfo, ModelRegistry
 from blazerpc.runtime.serialization import ModelCodec
+from blazerpc_client.schema import Schema
 from blazerpc_client.wire.tensors import Dims
 
 Call: TypeAlias = Stream[Message, Message]
@@ -31,7 +32,7 @@ class InferenceServicer:
     """
 
     def __init__(self, registry: ModelRegistry) -> None:
-        self.schema = build_schema(registry)
+        self.schema: Schema = build_schema(registry)
         self._executors: list[ModelExecutor] = []
         self._mapping = {
             f"/{SERVICE_NAME}/{model.rpc}": self._handler(model) for model in registry.list_models()

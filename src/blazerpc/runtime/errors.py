@@ -16,7 +16,7 @@ from grpclib.exceptions import GRPCError
 
 from blazerpc.exceptions import BlazeRPCError, InferenceError, ModelNotFoundError, ValidationError
 
-log = logging.getLogger("blazerpc")
+log: logging.Logger = logging.getLogger("blazerpc")
 
 # gRPC's own libraries take 8 KiB of headers unless they are told otherwise. Of a message, each byte
 # may become three; of details, three bytes become four.

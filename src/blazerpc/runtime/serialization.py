@@ -37,8 +37,8 @@ class ModelCodec:
 
     def __init__(self, model: ModelInfo, schema: Schema, method: str) -> None:
         descriptor = schema.method(method)
-        self.request_class = message_factory.GetMessageClass(descriptor.input_type)
-        self.response_class = message_factory.GetMessageClass(descriptor.output_type)
+        self.request_class: type[Message] = message_factory.GetMessageClass(descriptor.input_type)
+        self.response_class: type[Message] = message_factory.GetMessageClass(descriptor.output_type)
         self._model_name = model.name
         classes = _ServerClasses(model)
         codecs = {field.name: field_codec(field, classes) for field in descriptor.input_type.fields}

@@ -29,7 +29,7 @@ from blazerpc_client.wire.malformed import malformed_field
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
-log = logging.getLogger("blazerpc.server")
+log: logging.Logger = logging.getLogger("blazerpc.server")
 
 #: Answered while draining, too.
 _HEALTH: Final = "/grpc.health.v1.Health/"

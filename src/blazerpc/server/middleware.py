@@ -16,7 +16,7 @@ from blazerpc.exceptions import ConfigurationError
 from blazerpc.runtime.errors import internal, user_statuses
 from blazerpc.server.calls import Call, CallTracker
 
-log = logging.getLogger("blazerpc.middleware")
+log: logging.Logger = logging.getLogger("blazerpc.middleware")
 
 
 class Middleware:

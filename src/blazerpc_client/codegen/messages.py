@@ -75,11 +75,10 @@ def source(value: str | bytes) -> str:
 
 
 def _element(tensor: TensorSpec | None, scope: Scope) -> str:
-    if tensor is None:
+    if tensor is None or tensor.dtype.type.__module__ != "numpy":
+        # To a type checker ml_dtypes.bfloat16 is a value, and no type.
         return f"{scope.module('numpy', 'np')}.generic"
     scalar = tensor.dtype.type
-    if scalar.__module__ != "numpy":  # bfloat16 lives in a package of its own
-        return f"{scope.module(scalar.__module__)}.{scalar.__name__}"
     # numpy.bool is NumPy 2's name only; numpy.bool_ is that of every version.
     return f"{scope.module('numpy', 'np')}.{'bool_' if scalar is np.bool_ else scalar.__name__}"
 

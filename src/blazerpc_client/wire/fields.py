@@ -37,9 +37,9 @@ class FieldCodec(ABC):
     """Reads one field of a message into a plain value, and writes it."""
 
     def __init__(self, field: FieldDescriptor) -> None:
-        self.name = field.name
+        self.name: str = field.name
         #: Whether a value can be left out: ``None``, and the server's default applies.
-        self.omissible = is_optional(field) or read_default(field) is not None
+        self.omissible: bool = is_optional(field) or read_default(field) is not None
 
     @abstractmethod
     def read(self, message: Message, dims: Dims) -> object:
@@ -270,7 +270,9 @@ class FieldSet:
 
     def __init__(self, descriptor: Descriptor, classes: Classes, noun: str) -> None:
         self._noun = noun
-        self.codecs = {field.name: field_codec(field, classes) for field in descriptor.fields}
+        self.codecs: dict[str, FieldCodec] = {
+            field.name: field_codec(field, classes) for field in descriptor.fields
+        }
 
     def fill(self, message: Message, values: Mapping[str, object], dims: Dims) -> None:
         """Set the fields of ``message``.
@@ -338,7 +340,7 @@ class MessageCodec:
     ) -> None:
         self._fields = FieldSet(descriptor, classes or PlainClasses(), "parameter")
         self._message_class = message_class
-        self.fields = self._fields.codecs
+        self.fields: dict[str, FieldCodec] = self._fields.codecs
 
     def encode(self, values: Mapping[str, object], dims: Dims) -> Message:
         """Return a message of ``values``, one for each field that cannot be left out.
