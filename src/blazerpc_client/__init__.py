@@ -22,6 +22,7 @@ from blazerpc_client.errors import (
     Unknown,
 )
 from blazerpc_client.schema import Schema, StreamMethod, UnaryMethod
+from blazerpc_client.verify import SchemaMismatchWarning
 
 __all__ = [
     "Aborted",
@@ -41,6 +42,7 @@ __all__ = [
     "ResourceExhausted",
     "RpcError",
     "Schema",
+    "SchemaMismatchWarning",
     "ServiceClient",
     "StreamMethod",
     "UnaryMethod",

@@ -15,6 +15,7 @@ from blazerpc_client.errors import NotFound, arguments_checked, response_checked
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Method, Schema, StreamMethod, UnaryMethod
 from blazerpc_client.specs import MethodSpec, is_blazerpc, service_spec, signature
+from blazerpc_client.verify import Verification, Verify
 from blazerpc_client.wire.tensors import Dims
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class _Connected:
     def __init__(self, target: str, *, timeout: float | None, metadata: Metadata | None) -> None:
         self._channel = Channel(target)
         self._options = CallOptions(timeout=timeout, metadata=metadata or {})
+        self._verification = Verification("off")
 
     def with_options(
         self, *, timeout: float | None = None, metadata: Metadata | None = None
@@ -66,6 +68,7 @@ class _Connected:
     async def _unary(self, method: UnaryMethod[T], arguments: dict[str, object]) -> T:
         dims: Dims = {}
         request = method.encode(arguments, dims)
+        await self._verification.check(self._channel, method.schema)
         response = await self._channel.unary(
             method.path, request, method.response_class, self._options
         )
@@ -79,6 +82,7 @@ class _Connected:
     async def _results(
         self, method: StreamMethod[T], request: Message, dims: Dims
     ) -> AsyncIterator[T]:
+        await self._verification.check(self._channel, method.schema)
         responses = self._channel.server_stream(
             method.path, request, method.response_class, self._options
         )
@@ -94,15 +98,24 @@ class ServiceClient(_Connected):
         target: the server's ``HOST:PORT``.
         timeout: seconds each call may take; None sets no deadline.
         metadata: sent with every call.
+        verify: whether the first call compares the server's schema, read by reflection, with the
+            one that the client was made from: ``"warn"`` and ``"error"`` say what to do when calls
+            would fail.
 
     Raises:
-        InvalidArgument: for a target or metadata of another form.
+        InvalidArgument: for a target, metadata or a ``verify`` of another form.
     """
 
     def __init__(
-        self, target: str, *, timeout: float | None = None, metadata: Metadata | None = None
+        self,
+        target: str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        verify: Verify = "off",
     ) -> None:
         super().__init__(target, timeout=timeout, metadata=metadata)
+        self._verification = Verification(verify)
 
 
 class BlazeClient(_Connected):

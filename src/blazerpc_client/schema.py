@@ -108,7 +108,7 @@ class Method(Generic[T]):
     """
 
     def __init__(self, schema: Schema, name: str) -> None:
-        self._schema = schema
+        self.schema = schema
         self._descriptor = schema.method(name)
         service = self._descriptor.containing_service.full_name
         self.path: str = f"/{service}/{self._descriptor.name}"
@@ -122,11 +122,11 @@ class Method(Generic[T]):
     def _request(self) -> MessageCodec:
         descriptor = self._descriptor.input_type
         message_class = message_factory.GetMessageClass(descriptor)
-        return MessageCodec(descriptor, message_class, self._schema.classes)
+        return MessageCodec(descriptor, message_class, self.schema.classes)
 
     @cached_property
     def _response(self) -> MessageCodec:
-        return MessageCodec(self._descriptor.output_type, self.response_class, self._schema.classes)
+        return MessageCodec(self._descriptor.output_type, self.response_class, self.schema.classes)
 
     def encode(self, arguments: dict[str, object], dims: Dims) -> Message:
         """Return the request, and bind the call's symbolic dimensions in ``dims``.

@@ -1,0 +1,72 @@
+"""Whether the server still has the schema that a client was made from, asked at its first call."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Literal
+
+from blazerpc_client.channel import Channel
+from blazerpc_client.compare import Verdict, compare
+from blazerpc_client.errors import FailedPrecondition, InvalidArgument, RpcError, response_checked
+from blazerpc_client.reflection import fetch_schema
+from blazerpc_client.schema import Schema
+
+#: What to do about a server whose schema breaks the client.
+Verify = Literal["off", "warn", "error"]
+
+
+class SchemaMismatchWarning(UserWarning):
+    """The server's schema breaks the client, or cannot be read."""
+
+
+class Verification:
+    """The check of one connection.
+
+    Args:
+        mode: ``"off"`` asks nothing, ``"warn"`` warns, ``"error"`` raises.
+
+    Raises:
+        InvalidArgument: for any other.
+    """
+
+    def __init__(self, mode: Verify) -> None:
+        if mode not in ("off", "warn", "error"):
+            raise InvalidArgument(f"verify: {mode!r} is not off, warn or error", field="verify")
+        self._mode = mode
+        self._settled = asyncio.Event()
+        if mode == "off":
+            self._settled.set()
+        self._lock = asyncio.Lock()
+
+    async def check(self, channel: Channel, schema: Schema) -> None:
+        """Compare ``schema`` with the server's, unless that was done.
+
+        Raises:
+            FailedPrecondition: when calls would fail, and the mode is ``"error"``.
+            RpcError: when the server's schema cannot be read, likewise.
+        """
+        if self._settled.is_set():
+            return
+        async with self._lock:
+            if self._settled.is_set():
+                return
+            try:
+                await _compare(channel, schema)
+            except RpcError as error:
+                if self._mode == "error":
+                    raise
+                warnings.warn(str(error), SchemaMismatchWarning, stacklevel=4)
+            self._settled.set()
+
+
+async def _compare(channel: Channel, schema: Schema) -> None:
+    with response_checked():
+        changes = compare(schema, await fetch_schema(channel))
+    breaking = [change for change in changes if change.verdict is Verdict.BREAKING]
+    if breaking:
+        more = f", and {len(breaking) - 1} more" if len(breaking) > 1 else ""
+        raise FailedPrecondition(
+            f"{channel.target} has another schema than this client: {breaking[0].where}: "
+            f"{breaking[0].what}{more}; generate the client again"
+        )
