@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import InferenceServicer
 from blazerpc.config import BatchOptions, ServeOptions
 from blazerpc.exceptions import ConfigurationError, ValidationError
@@ -80,11 +81,13 @@ class BlazeApp:
         """Return a server of all models, with health and reflection, that has not started.
 
         Raises:
-            ConfigurationError: for an app without models.
+            ConfigurationError: for an app without models, or a lock that does not fit.
+            OSError: when the lock cannot be read.
         """
         if not self.registry.list_models():
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
-        servicer = InferenceServicer(self.registry)
+        lock = None if options.lock is None else SchemaLock.read(options.lock)
+        servicer = InferenceServicer(self.registry, lock)
         health = build_health_service([servicer])
         handlers = build_reflection_service([servicer, health], servicer.schema)
         return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from blazerpc.exceptions import ConfigurationError
 
@@ -37,6 +38,8 @@ class ServeOptions:
         host: address to listen on.
         port: likewise; 0 lets the system choose.
         grace_period: seconds that calls in flight have to finish after a stop.
+        lock: file with the numbers on the wire, which ``blaze proto --lock`` keeps; None numbers
+            fields in the order in which they are written.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -45,6 +48,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 50051
     grace_period: float = 5.0
+    lock: Path | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")

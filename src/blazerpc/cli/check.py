@@ -11,7 +11,7 @@ from blazerpc_client.compare import Change, Verdict, compare
 from blazerpc_client.wire.errors import WireError
 
 
-async def check_client(source: str, package: Path) -> list[Change]:
+async def check_client(source: str, package: Path, lock: Path | None = None) -> list[Change]:
     """Return how the schema at ``source`` differs from the one that ``package`` was made from.
 
     Raises:
@@ -22,7 +22,7 @@ async def check_client(source: str, package: Path) -> list[Change]:
     if not file.is_file():
         raise ConfigurationError(f"{package} is no generated client: there is no {file}")
     try:
-        return compare(await read_schema(str(file)), await read_schema(source))
+        return compare(await read_schema(str(file)), await read_schema(source, (), lock))
     except WireError as error:
         raise ConfigurationError(f"cannot compare: {error}") from None
 

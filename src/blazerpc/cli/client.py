@@ -11,6 +11,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from blazerpc.cli.load import load_app
+from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import build_schema
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.channel import Channel
@@ -28,9 +29,15 @@ _APP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 async def generate_client(
-    source: str, directory: Path, package: str, services: Sequence[str]
+    source: str,
+    directory: Path,
+    package: str,
+    services: Sequence[str],
+    lock: Path | None = None,
 ) -> Path:
     """Read the schema at ``source``, and write the client ``directory/package``.
+
+    The arguments are as for ``read_schema``.
 
     Returns:
         The package.
@@ -43,7 +50,7 @@ async def generate_client(
     """
     if not package.isidentifier() or keyword.iskeyword(package):
         raise ConfigurationError(f"{package!r} is no package name; use letters, digits and '_'")
-    schema = await read_schema(source, services)
+    schema = await read_schema(source, services, lock)
     try:
         specs = [service_spec(schema, name) for name in services or _own_services(schema)]
     except WireError as error:
@@ -54,13 +61,16 @@ async def generate_client(
     return directory / package
 
 
-async def read_schema(source: str, services: Sequence[str] = ()) -> Schema:
+async def read_schema(
+    source: str, services: Sequence[str] = (), lock: Path | None = None
+) -> Schema:
     """Return the schema at ``source``.
 
     Args:
         source: ``HOST:PORT`` of a server with reflection, ``MODULE:ATTR`` of an app, or the path of
             a serialised ``FileDescriptorSet``, as packages have it in ``schema.binpb``.
         services: full names of services that it must have.
+        lock: the lock file that the app is served with.
 
     Raises:
         ConfigurationError: when there is no schema, or not all services are in it.
@@ -70,7 +80,7 @@ async def read_schema(source: str, services: Sequence[str] = ()) -> Schema:
     if source.endswith(_FILE):
         schema = _from_file(Path(source))
     elif _APP.fullmatch(source):
-        schema = build_schema(load_app(source).registry)
+        schema = build_schema(load_app(source).registry, SchemaLock.read(lock) if lock else None)
     else:
         return await _from_server(source, services)
     for name in services:

@@ -54,6 +54,11 @@ Source = Annotated[
     ),
 ]
 
+Lock = Annotated[
+    Path | None,
+    typer.Option(help="Lock file of the app, with all its numbers on the wire."),
+]
+
 
 @cli.command()
 def serve(
@@ -63,10 +68,11 @@ def serve(
     grace: Annotated[
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
     ] = 5.0,
+    lock: Lock = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace)
+        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock)
         run_server(load_app(app), options, Console())
 
 
@@ -74,10 +80,14 @@ def serve(
 def proto(
     app: App,
     output_dir: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
+    lock: Annotated[
+        Path | None,
+        typer.Option(help="Lock file to keep: numbers on the wire stay what they are in it."),
+    ] = None,
 ) -> None:
     """Write an app's schema as .proto files."""
     with _one_line_errors():
-        for path in export_proto(load_app(app), output_dir):
+        for path in export_proto(load_app(app), output_dir, lock):
             typer.echo(f"wrote {path}")
 
 
@@ -90,10 +100,11 @@ def gen(
         list[str] | None,
         typer.Option(help="Full name of a service; repeat for several. Default: all."),
     ] = None,
+    lock: Lock = None,
 ) -> None:
     """Generate a typed client."""
     with _one_line_errors():
-        path = asyncio.run(generate_client(source, out, package, service or ()))
+        path = asyncio.run(generate_client(source, out, package, service or (), lock))
         typer.echo(f"wrote {path}")
 
 
@@ -104,10 +115,11 @@ def check(
     ],
     source: Source,
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
+    lock: Lock = None,
 ) -> None:
     """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1)."""
     with _one_line_errors():
-        changes = asyncio.run(check_client(source, package))
+        changes = asyncio.run(check_client(source, package, lock))
     verdict = verdict_of(changes)
     if as_json:
         typer.echo(changes_as_json(changes))

@@ -15,19 +15,19 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.message import Message
 
+from blazerpc.codegen.fields import field_type
+from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import service_file
 from blazerpc.runtime.registry import ModelRegistry
-from blazerpc_client.naming import PACKAGE
 from blazerpc_client.wire.options import field_options, method_options
-from blazerpc_client.wire.scalars import SCALARS
 
 
 class ProtoGenerator:
     """Writes the .proto file of an app."""
 
-    def generate(self, registry: ModelRegistry) -> str:
+    def generate(self, registry: ModelRegistry, lock: SchemaLock | None = None) -> str:
         """Return the text of ``blaze_service.proto``; protoc makes the app's own schema of it."""
-        return proto_text(service_file(registry))
+        return proto_text(service_file(registry, lock))
 
 
 def proto_text(file: FileDescriptorProto) -> str:
@@ -45,19 +45,26 @@ def proto_text(file: FileDescriptorProto) -> str:
 
 def _enum(enum: EnumDescriptorProto) -> Iterator[str]:
     yield f"enum {enum.name} {{"
+    yield from _reserved(enum)
     for value in enum.value:
         yield f"  {value.name} = {value.number};"
     yield "}"
 
 
+def _reserved(kind: DescriptorProto | EnumDescriptorProto) -> Iterator[str]:
+    if kind.reserved_range:
+        yield f"  reserved {', '.join(str(numbers.start) for numbers in kind.reserved_range)};"
+        names = (f'"{name}"' for name in kind.reserved_name)
+        yield f"  reserved {', '.join(names)};"
+
+
 def _message(message: DescriptorProto) -> Iterator[str]:
-    entries = {f".{PACKAGE}.{message.name}.{entry.name}": entry for entry in message.nested_type}
     yield f"message {message.name} {{"
+    yield from _reserved(message)
     for field in message.field:
-        label, kind = "", _type(field)
-        if field.type_name in entries:
-            key, value = entries[field.type_name].field
-            kind = f"map<{_type(key)}, {_type(value)}>"
+        label, kind = "", field_type(message, field)
+        if kind.startswith("map<"):
+            pass  # a map is repeated by its nature
         elif field.label == FieldDescriptorProto.LABEL_REPEATED:
             label = "repeated "
         elif field.proto3_optional:
@@ -66,11 +73,6 @@ def _message(message: DescriptorProto) -> Iterator[str]:
         brackets = f" [{', '.join(options)}]" if options else ""
         yield f"  {label}{kind} {field.name} = {field.number}{brackets};"
     yield "}"
-
-
-def _type(field: FieldDescriptorProto) -> str:
-    # The full name: inside a message, a field of the type's name would hide the type.
-    return field.type_name or SCALARS[field.type].name
 
 
 def _service(service: ServiceDescriptorProto) -> Iterator[str]:

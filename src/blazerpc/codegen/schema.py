@@ -7,6 +7,8 @@ from typing import Final
 from google.protobuf import descriptor_pb2, duration_pb2, text_format, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from blazerpc.codegen.lock import SchemaLock
+from blazerpc.exceptions import ConfigurationError
 from blazerpc.rows import EnumRow, TimeRow, walk
 from blazerpc.rows.base import add_field
 from blazerpc.runtime.registry import ModelInfo, ModelRegistry
@@ -44,9 +46,13 @@ _BASE: Final = text_format.Parse(
 )
 
 
-def build_schema(registry: ModelRegistry) -> Schema:
-    """Return the app's schema: its own file and the two option files, in a pool of its own."""
-    file = service_file(registry)
+def build_schema(registry: ModelRegistry, lock: SchemaLock | None = None) -> Schema:
+    """Return the app's schema: its own file and the two option files, in a pool of its own.
+
+    Raises:
+        ConfigurationError: when the lock does not fit.
+    """
+    file = service_file(registry, lock)
     known = {
         module.DESCRIPTOR.name: FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
         for module in (descriptor_pb2, timestamp_pb2, duration_pb2)
@@ -55,8 +61,12 @@ def build_schema(registry: ModelRegistry) -> Schema:
     return Schema([known[_DESCRIPTOR], OPTIONS_DESCRIPTOR, *imported, file])
 
 
-def service_file(registry: ModelRegistry) -> FileDescriptorProto:
-    """Return the descriptor of the app's own file."""
+def service_file(registry: ModelRegistry, lock: SchemaLock | None = None) -> FileDescriptorProto:
+    """Return the descriptor of the app's own file, with the numbers of ``lock`` if there is one.
+
+    Raises:
+        ConfigurationError: when a type has changed since it was locked, or something is new.
+    """
     file = FileDescriptorProto()
     file.CopyFrom(_BASE)
     _add_classes(file, registry)
@@ -71,7 +81,26 @@ def service_file(registry: ModelRegistry) -> FileDescriptorProto:
             server_streaming=True if model.streaming else None,
         )
         write_model(method, ModelOptions(name=model.name, version=model.version, doc=model.doc))
+    if lock is not None and lock.apply(file, _numbered(registry)) != lock:
+        raise ConfigurationError(
+            "the schema has what its lock has not; run blaze proto --lock, and commit the file"
+        )
     return file
+
+
+def updated(lock: SchemaLock, registry: ModelRegistry) -> SchemaLock:
+    """Return the lock with all that is new in the app.
+
+    Raises:
+        ConfigurationError: when a type has changed since it was locked.
+    """
+    return lock.apply(service_file(registry), _numbered(registry))
+
+
+def _numbered(registry: ModelRegistry) -> set[str]:
+    """Return the names of enums whose members' values are their numbers."""
+    rows = [row for model in registry.list_models() for row in model.classes]
+    return {row.name for row in rows if isinstance(row, EnumRow) and row.is_numbered}
 
 
 def method_full_name(model: ModelInfo) -> str:

@@ -11,6 +11,7 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
 from blazerpc.runtime.errors import as_grpc_errors, invalid_argument
 from blazerpc.runtime.executor import ModelExecutor
@@ -31,8 +32,8 @@ class InferenceServicer:
         schema: of the service.
     """
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self.schema: Schema = build_schema(registry)
+    def __init__(self, registry: ModelRegistry, lock: SchemaLock | None = None) -> None:
+        self.schema: Schema = build_schema(registry, lock)
         self._executors: list[ModelExecutor] = []
         self._mapping = {
             f"/{SERVICE_NAME}/{model.rpc}": self._handler(model) for model in registry.list_models()

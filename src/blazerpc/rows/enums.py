@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -48,11 +49,16 @@ class EnumRow(Row):
         """The enum's name in the schema."""
         return self.kind.__name__
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the members' values are their numbers."""
+        return all(type(member.value) is int for member in self.kind)
+
     @cached_property
     def numbers(self) -> dict[enum.Enum, int]:
         """The number of each member."""
         members = list(self.kind)
-        if all(isinstance(m.value, int) and not isinstance(m.value, bool) for m in members):
+        if self.is_numbered:
             return {member: int(member.value) for member in members}
         return {member: number for number, member in enumerate(members, 1)}
 
@@ -77,9 +83,24 @@ class EnumRow(Row):
         field.label = FieldDescriptorProto.LABEL_OPTIONAL
 
     def default_json(self, default: object) -> str | None:
-        self.take(default)
-        assert isinstance(default, enum.Enum)
+        if not isinstance(default, self.kind):
+            raise WireError(f"expected {self.name}, got {type(default).__name__}")
         return json.dumps(default.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EnumMembers:
+    """An enum's members by the numbers that the schema has for them, which a lock may have set."""
+
+    def __init__(self, row: EnumRow, descriptor: EnumDescriptor) -> None:
+        self._kind = row.kind
+        values = descriptor.values_by_name
+        self._numbers = {
+            member: values[enum_value_name(row.name, member.name)].number for member in row.kind
+        }
+        self._members = {number: member for member, number in self._numbers.items()}
 
     def make(self, number: int) -> object:
         """Return the member of that number.
@@ -87,9 +108,9 @@ class EnumRow(Row):
         Raises:
             WireError: when there is none.
         """
-        member = self.members.get(number)
+        member = self._members.get(number)
         if member is None:
-            expected = ", ".join(member.name for member in self.numbers)
+            expected = ", ".join(member.name for member in self._numbers)
             got = "none of them" if number == 0 else str(number)
             raise WireError(f"expected one of {expected}; got {got}")
         return member
@@ -100,9 +121,6 @@ class EnumRow(Row):
         Raises:
             WireError: when ``value`` is none.
         """
-        if not isinstance(value, self.kind):
-            raise WireError(f"expected {self.name}, got {type(value).__name__}")
-        return self.numbers[value]
-
-    def __str__(self) -> str:
-        return self.name
+        if not isinstance(value, self._kind):
+            raise WireError(f"expected {self._kind.__name__}, got {type(value).__name__}")
+        return self._numbers[value]

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from blazerpc.exceptions import InferenceError, SerializationError, ValidationError
 from blazerpc.rows import EnumRow, StructRow
+from blazerpc.rows.enums import EnumMembers
 from blazerpc.runtime.registry import ModelInfo
 from blazerpc_client.schema import RESULT, Schema
 from blazerpc_client.wire import tensors
@@ -98,7 +99,7 @@ class _ServerClasses:
     def enum(self, descriptor: EnumDescriptor) -> EnumClass:
         row = self._rows[descriptor.name]
         assert isinstance(row, EnumRow)
-        return row
+        return EnumMembers(row, descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,3 +141,23 @@ def test_the_schema_is_written(here: Path) -> None:
 
 def test_an_attribute_of_an_attribute_is_found(here: Path) -> None:
     assert blaze("proto", "mine:Holder.app", cwd=here).returncode == 0
+
+
+def test_a_lock_is_kept_and_served(here: Path) -> None:
+    done = blaze("proto", "mine:app", "--output-dir", "schema", "--lock", "my.lock", cwd=here)
+    assert done.stdout.splitlines()[-1] == "wrote my.lock"
+    assert (
+        blaze("client", "gen", "--from", "mine:app", "--lock", "my.lock", cwd=here).returncode == 0
+    )
+    (here / "mine.py").write_text(MODULE.replace("x: int", "y: int, x: str"))
+    line = failed(blaze("serve", "mine:app", "--lock", "my.lock", cwd=here), 1)
+    assert line.startswith(
+        "error: DoubleRequest.x is string, and locked as int64; give the new one"
+    )
+    line = failed(blaze("proto", "mine:app", "--lock", "my.lock", cwd=here), 1)
+    assert line.startswith("error: DoubleRequest.x is string, and locked as int64")
+    (here / "mine.py").write_text(MODULE.replace("x: int", "y: int, x: int"))
+    line = failed(blaze("serve", "mine:app", "--lock", "my.lock", cwd=here), 1)
+    assert line.startswith("error: the schema has what its lock has not; run blaze proto --lock")
+    line = failed(blaze("serve", "mine:app", "--lock", "no.lock", cwd=here), 1)
+    assert line == "error: [Errno 2] No such file or directory: 'no.lock'"

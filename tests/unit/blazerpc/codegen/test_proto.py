@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from blazerpc import BlazeApp, ValidationError
 from blazerpc.cli import export_proto
 from blazerpc.codegen import ProtoGenerator, build_schema
+from blazerpc.codegen.lock import SchemaLock
 from blazerpc.runtime import ModelRegistry, serialize_tensor
 from blazerpc_client.schema import Schema
 from blazerpc_client.wire.options import OPTIONS_FILE
@@ -48,6 +49,10 @@ def model_of(*parameters: str, result: str = "int") -> Callable[..., object]:
 def compiled(app: BlazeApp, directory: Path) -> Schema:
     """Return what the real protoc makes of the exported files."""
     export_proto(app, directory)
+    return protoc_of(directory)
+
+
+def protoc_of(directory: Path) -> Schema:
     output = directory / "compiled.binpb"
     arguments = [
         "protoc",
@@ -113,6 +118,16 @@ def test_protoc_makes_our_own_descriptor_of_the_text(tmp_path: Path) -> None:
     )
     app.model("letters", version="2")(define("def model(text: str) -> bytes: ..."))
     assert_same(app, tmp_path)
+
+
+def test_protoc_makes_our_own_descriptor_of_what_is_reserved(tmp_path: Path) -> None:
+    lock_file = tmp_path / "schema.lock"
+    export_proto(app_of(("m", model_of("a: int", "b: str"))), tmp_path, lock_file)
+    app = app_of(("m", model_of("c: str", "a: int")))
+    export_proto(app, tmp_path, lock_file)
+    ours = build_schema(app.registry, SchemaLock.read(lock_file))
+    theirs = protoc_of(tmp_path)
+    assert file_of(theirs, "blaze_service.proto") == file_of(ours, "blaze_service.proto")
 
 
 def test_protoc_makes_our_own_descriptor_of_classes(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_an_enum_has_its_zero_first(kind: type, values: list[tuple[str, int]]) -
     assert isinstance(row, EnumRow)
     assert [(value.name, value.number) for value in row.definition().value] == values
     numbers = [number for name, number in values if not name.endswith("UNSPECIFIED")]
-    assert [row.take(row.make(number)) for number in numbers] == numbers
+    assert sorted(row.members) == sorted(numbers)
 
 
 def test_a_class_that_holds_itself_is_looked_into_once() -> None:
