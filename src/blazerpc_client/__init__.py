@@ -21,15 +21,23 @@ from blazerpc_client.errors import (
     Unimplemented,
     Unknown,
 )
-from blazerpc_client.schema import Schema, StreamMethod, UnaryMethod
+from blazerpc_client.schema import (
+    BidirectionalMethod,
+    ClientStreamMethod,
+    Schema,
+    StreamMethod,
+    UnaryMethod,
+)
 from blazerpc_client.verify import SchemaMismatchWarning
 
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "BidirectionalMethod",
     "BlazeClient",
     "CallOptions",
     "Cancelled",
+    "ClientStreamMethod",
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",

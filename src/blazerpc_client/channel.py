@@ -1,9 +1,10 @@
-"""The connection of a client: address, metadata, deadline, and the two call shapes."""
+"""The connection of a client: address, metadata, deadline, and the four call shapes."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
@@ -13,7 +14,7 @@ from grpclib.const import Cardinality
 from grpclib.metadata import Deadline, encode_metadata
 from multidict import MultiDict
 
-from blazerpc_client.errors import Internal, InvalidArgument, translated
+from blazerpc_client.errors import Internal, InvalidArgument, RpcError, translated
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -83,28 +84,81 @@ def _is_host(host: str) -> bool:
 class _GrpclibStream(grpclib.client.Stream[S, R]):
     """A call that ends when its answer does.
 
-    grpclib waits for a status that an answer ended without, until the deadline if there is one. And
-    its own server leaves the content-type out when it has no such method, which its client takes
-    for an answer of something that is not gRPC.
+    grpclib waits for a status that an answer ended without, until the deadline if there is one. It
+    gives up a whole answer when the server then resets the stream, as RFC 9113, section 8.1, has a
+    server do that does not want the rest of the requests. And its own server leaves the
+    content-type out when it has no such method, which its client takes for an answer of something
+    that is not gRPC.
     """
 
     async def send_request(self, *, end: bool = False) -> None:
         await super().send_request(end=end)
         stream = self._stream
-        take_end = stream.__ended__
+        take_end, take_reset = stream.__ended__, stream.__terminated__
 
         def ended() -> None:
             take_end()
-            headers = dict(stream.headers or ())
-            is_grpc = headers.get("content-type", "").startswith("application/grpc")
-            if is_grpc and "grpc-status" not in headers and stream.trailers is None:
+            content_type = dict(stream.headers or ()).get("content-type", "")
+            if content_type.startswith("application/grpc"):
                 stream.__terminated__("the answer ended without a status")
 
+        def terminated(reason: str) -> None:
+            if stream.trailers is None and "grpc-status" not in dict(stream.headers or ()):
+                take_reset(reason)
+
         stream.__ended__ = ended  # type: ignore[method-assign]  # grpclib has no hook for it
+        stream.__terminated__ = terminated  # type: ignore[method-assign]  # likewise
+
+    def abort(self) -> None:
+        """Fail whatever waits for the answer."""
+        self._stream.__terminated__("no more requests")
+
+    def stop_sending(self) -> None:
+        """Leave out what has not been sent; the server has answered without it."""
+        self._end_done = True
 
     def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
         if "grpc-status" not in headers_map:
             super()._raise_for_content_type(headers_map)
+
+
+class _Sender:
+    """Sends the requests of a call while its answers are received."""
+
+    def __init__(self, requests: AsyncIterable[Message]) -> None:
+        self._requests = requests
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, stream: _GrpclibStream[Any, Any]) -> None:
+        self._task = asyncio.create_task(self._send(stream))
+
+    def failure(self) -> BaseException | None:
+        """Return what the iterable of requests raised."""
+        task = self._task
+        return task.exception() if task and task.done() and not task.cancelled() else None
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _send(self, stream: _GrpclibStream[Any, Any]) -> None:
+        try:
+            async for request in self._requests:
+                if not await self._sent(stream.send_message(request)):
+                    return
+        except BaseException:
+            stream.abort()
+            raise
+        await self._sent(stream.end())
+
+    @staticmethod
+    async def _sent(sending: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await sending
+        except Exception:  # whatever became of the call, it is the answer that tells
+            return False
+        return True
 
 
 class _GrpclibChannel(grpclib.client.Channel):
@@ -117,7 +171,7 @@ class _GrpclibChannel(grpclib.client.Channel):
         request_class: type[S],
         response_class: type[R],
         options: CallOptions,
-    ) -> grpclib.client.Stream[S, R]:
+    ) -> _GrpclibStream[S, R]:
         timeout = options.timeout
         return _GrpclibStream(
             self,
@@ -182,6 +236,58 @@ class Channel:
                 async for response in stream:
                     yield response
 
+    async def client_stream(
+        self,
+        path: str,
+        requests: AsyncIterable[Message],
+        request_class: type[Message],
+        response_class: type[R],
+        options: CallOptions,
+    ) -> R:
+        """Send messages, return the one answer.
+
+        Raises:
+            RpcError: by the status of the call. What ``requests`` raises ends the call.
+        """
+        answers = self.bidirectional(path, requests, request_class, response_class, options)
+        responses = [response async for response in answers]
+        if len(responses) != 1:
+            raise Internal(f"{self.target} answered {path} with {len(responses)} messages")
+        return responses[0]
+
+    async def bidirectional(
+        self,
+        path: str,
+        requests: AsyncIterable[Message],
+        request_class: type[Message],
+        response_class: type[R],
+        options: CallOptions,
+    ) -> AsyncIterator[R]:
+        """Send messages, and yield the answers as they come.
+
+        Raises:
+            RpcError: by the status of the call. What ``requests`` raises ends the call.
+        """
+        sender = _Sender(requests)
+        try:
+            with translated(self.target):
+                stream = self.open(
+                    path, Cardinality.STREAM_STREAM, request_class, response_class, options
+                )
+                async with stream:
+                    await stream.send_request()
+                    sender.start(stream)
+                    async for response in stream:
+                        yield response
+                    stream.stop_sending()
+        except RpcError:
+            failure = sender.failure()
+            if failure is not None:
+                raise failure from None
+            raise
+        finally:
+            await sender.stop()
+
     def open(
         self,
         path: str,
@@ -189,7 +295,7 @@ class Channel:
         request_class: type[S],
         response_class: type[R],
         options: CallOptions,
-    ) -> grpclib.client.Stream[S, R]:
+    ) -> _GrpclibStream[S, R]:
         """Return a call that has not been sent yet; its errors are grpclib's own."""
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:

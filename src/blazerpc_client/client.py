@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Self, TypeVar
 
 from google.protobuf.message import Message
 
 from blazerpc_client.channel import CallOptions, Channel, Metadata
-from blazerpc_client.errors import NotFound, arguments_checked, response_checked
+from blazerpc_client.errors import (
+    InvalidArgument,
+    NotFound,
+    arguments_checked,
+    response_checked,
+)
 from blazerpc_client.reflection import fetch_schema
-from blazerpc_client.schema import Method, Schema, StreamMethod, UnaryMethod
+from blazerpc_client.schema import (
+    BidirectionalMethod,
+    ClientStreamMethod,
+    Method,
+    Schema,
+    StreamMethod,
+    UnaryMethod,
+)
 from blazerpc_client.specs import MethodSpec, is_blazerpc, service_spec, signature
 from blazerpc_client.verify import Verification, Verify
 from blazerpc_client.wire.tensors import Dims
 
 T = TypeVar("T")
+Request = TypeVar("Request")
 
 
 class _Connected:
@@ -65,19 +78,23 @@ class _Connected:
     ) -> None:
         await self.close()
 
-    async def _unary(self, method: UnaryMethod[T], arguments: dict[str, object]) -> T:
+    async def _unary(
+        self, method: UnaryMethod[T], arguments: dict[str, object], message: object = None
+    ) -> T:
         dims: Dims = {}
-        request = method.encode(arguments, dims)
+        request = _request(method, arguments, dims, message)
         await self._verification.check(self._channel, method.schema)
         response = await self._channel.unary(
             method.path, request, method.response_class, self._options
         )
         return method.decode(response, dims)
 
-    def _stream(self, method: StreamMethod[T], arguments: dict[str, object]) -> AsyncIterator[T]:
+    def _stream(
+        self, method: StreamMethod[T], arguments: dict[str, object], message: object = None
+    ) -> AsyncIterator[T]:
         # Arguments are checked here and now, not when the iterator is first asked for an item.
         dims: Dims = {}
-        return self._results(method, method.encode(arguments, dims), dims)
+        return self._results(method, _request(method, arguments, dims, message), dims)
 
     async def _results(
         self, method: StreamMethod[T], request: Message, dims: Dims
@@ -89,6 +106,45 @@ class _Connected:
         async for response in responses:
             # A size that only results have may differ from one item to the next.
             yield method.decode(response, dict(dims))
+
+    async def _client_stream(
+        self, method: ClientStreamMethod[Request, T], requests: AsyncIterable[Request]
+    ) -> T:
+        await self._verification.check(self._channel, method.schema)
+        response = await self._channel.client_stream(
+            method.path,
+            method.encode_all(requests),
+            method.request_class,
+            method.response_class,
+            self._options,
+        )
+        return method.decode(response, {})
+
+    async def _bidirectional(
+        self, method: BidirectionalMethod[Request, T], requests: AsyncIterable[Request]
+    ) -> AsyncIterator[T]:
+        await self._verification.check(self._channel, method.schema)
+        responses = self._channel.bidirectional(
+            method.path,
+            method.encode_all(requests),
+            method.request_class,
+            method.response_class,
+            self._options,
+        )
+        async for response in responses:
+            yield method.decode(response, {})
+
+
+def _request(
+    method: Method[T], arguments: dict[str, object], dims: Dims, message: object
+) -> Message:
+    """Return the request of these fields, or that ``message`` is."""
+    if message is None:
+        return method.encode(arguments, dims)
+    for name, value in arguments.items():
+        if value is not None:
+            raise InvalidArgument(f"{name}: given beside a request that is whole", field=name)
+    return method.encode_message(message)
 
 
 class ServiceClient(_Connected):
@@ -196,5 +252,6 @@ class BlazeClient(_Connected):
             self._specs += specs
             for spec in specs:
                 method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
+                assert spec.model is not None
                 name = f"{spec.model.name}:{spec.model.version}"
                 self._methods[name] = method(schema, spec.full_name)

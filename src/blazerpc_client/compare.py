@@ -17,7 +17,6 @@ from blazerpc_client.specs import (
     MessageSpec,
     MethodSpec,
     ServiceSpec,
-    is_blazerpc,
     service_spec,
     type_text,
 )
@@ -56,8 +55,8 @@ def compare(old: Schema, new: Schema) -> list[Change]:
         WireError: when a schema has what this version cannot read.
     """
     changes: dict[Change, None] = {}  # a message may be reached in many ways
-    for name in _services(old):
-        if name not in _services(new):
+    for name in old.services:
+        if name not in new.services:
             changes[_breaking(name, "the service is gone")] = None
             continue
         before, after = service_spec(old, name), service_spec(new, name)
@@ -70,10 +69,6 @@ def compare(old: Schema, new: Schema) -> list[Change]:
         for change in changes
         if change.verdict is Verdict.BREAKING or (change.where, change.what) not in worst
     ]
-
-
-def _services(schema: Schema) -> list[str]:
-    return [name for name in schema.services if is_blazerpc(schema.service(name))]
 
 
 def _breaking(where: str, what: str) -> Change:
@@ -105,6 +100,10 @@ class _Comparison:
             yield _compatible(f"{self._new.full_name}.{name}", "a new method")
 
     def _method(self, where: str, old: MethodSpec, new: MethodSpec) -> Iterator[Change]:
+        if old.client_streaming != new.client_streaming:
+            shapes = ("one request", "a stream of requests")
+            before, now = shapes[old.client_streaming], shapes[new.client_streaming]
+            yield _breaking(where, f"{before} → {now}")
         if old.streaming != new.streaming:
             now = "a stream" if new.streaming else "one result"
             yield _breaking(where, f"{'one result' if new.streaming else 'a stream'} → {now}")
@@ -151,7 +150,7 @@ class _Direction:
         known = {field.name for field in old.fields}
         for name, field in after.items():
             if name not in known:
-                required = self._sent and not field.omissible
+                required = self._sent and field.required
                 word = "a required" if required else "an optional" if self._sent else "a new"
                 change = _breaking if required else _compatible
                 yield change(f"{new.full_name}.{name}", f"{word} field was added")
@@ -173,9 +172,9 @@ class _Direction:
                 yield from self._enum(before, after)
 
     def _presence(self, where: str, old: FieldSpec, new: FieldSpec) -> Iterator[Change]:
-        if old.omissible != new.omissible:
-            narrowed = old.omissible if self._sent else new.omissible
-            words = ("optional", "required") if old.omissible else ("required", "optional")
+        if old.required != new.required:
+            narrowed = new.required if self._sent else old.required
+            words = ("required", "optional") if old.required else ("optional", "required")
             yield (_breaking if narrowed else _compatible)(where, " → ".join(words))
         elif old.default != new.default:
             yield _compatible(where, f"default {old.default} → {new.default}")

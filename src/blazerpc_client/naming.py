@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -21,8 +22,14 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def method_name(rpc: str) -> str:
-    """Return the client's method name of an rpc: ``PredictMyModel`` gives ``predict_my_model``."""
-    return _WORD_START.sub("_", rpc).lower()
+    """Return the client's method name of an rpc: ``PredictMyModel`` gives ``predict_my_model``.
+
+    A name that Python or every client has already gets an underscore: ``Import``, ``import_``.
+    """
+    name = _WORD_START.sub("_", rpc).lower()
+    if name.startswith("_"):
+        return f"rpc{name}"
+    return f"{name}_" if keyword.iskeyword(name) or name in _CLIENT_NAMES else name
 
 
 def client_name(service: str) -> str:
@@ -40,10 +47,15 @@ def enum_value_name(enum: str, member: str) -> str:
     return f"{_enum_prefix(enum)}{member}"
 
 
-def enum_member_name(enum: str, value: str) -> str:
-    """Return the name of an enum's value in Python, without what repeats the enum's name."""
-    member = value.removeprefix(_enum_prefix(enum))
-    return member if member.isidentifier() else value
+def enum_member_names(enum: str, values: Sequence[str]) -> list[str]:
+    """Return the names of an enum's values in Python, without what repeats the enum's name."""
+    prefix = _enum_prefix(enum)
+    members = [value.removeprefix(prefix) for value in values]
+    members = [
+        member if member.isidentifier() else value
+        for member, value in zip(members, values, strict=True)
+    ]
+    return members if len(set(members)) == len(members) else list(values)
 
 
 def _enum_prefix(enum: str) -> str:
@@ -56,8 +68,3 @@ def is_parameter_name(name: str) -> bool:
     Two underscores before it would make it private to the client's class.
     """
     return not (keyword.iskeyword(name) or name.startswith("__") or name in MESSAGE_NAMES)
-
-
-def is_method_name(name: str) -> bool:
-    """Return whether a client can have a method of that name beside its own."""
-    return not (keyword.iskeyword(name) or name.startswith("_") or name in _CLIENT_NAMES)

@@ -7,7 +7,7 @@ own, because every Python reflection library puts its own copy into the one glob
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -129,12 +129,15 @@ class _Conversation:
         return answer
 
 
-async def fetch_schema(channel: Channel, services: tuple[str, ...] = ()) -> Schema:
+async def fetch_schema(
+    channel: Channel, services: Collection[str] = (), *, known: Collection[str] = ()
+) -> Schema:
     """Return the schema of a live server, by reflection.
 
     Args:
         channel: to the server.
         services: full names of those wanted; without any, all but reflection and health.
+        known: reflection and health services that are wanted nevertheless, if there are such.
 
     Raises:
         Unimplemented: when the server has no reflection.
@@ -144,7 +147,7 @@ async def fetch_schema(channel: Channel, services: tuple[str, ...] = ()) -> Sche
     """
     async with _conversation(channel) as conversation:
         served = await conversation.services()
-        own = [name for name in served if not name.startswith(_INFRASTRUCTURE)]
+        own = [name for name in served if name in known or not name.startswith(_INFRASTRUCTURE)]
         for name in services:
             if name not in served:
                 raise NotFound(f"{channel.target} has no service {name}; it has: {', '.join(own)}")
@@ -158,7 +161,7 @@ async def fetch_schema(channel: Channel, services: tuple[str, ...] = ()) -> Sche
     for name in services or own:
         if name not in schema.services:
             raise Internal(f"{channel.target} reflects files that do not define {name}")
-    return schema
+    return schema.only(services or own)
 
 
 async def _collect(

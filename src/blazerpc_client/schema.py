@@ -1,12 +1,12 @@
 """Descriptors in a pool of their own, and methods compiled from them.
 
-A client takes ``UnaryMethod`` and ``StreamMethod`` objects from a ``Schema``, which know how to
-turn arguments into bytes and bytes into results.
+A client makes ``Method`` objects of a ``Schema``, one for each rpc, which know how to turn
+arguments into messages and messages into results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator
 from functools import cached_property
 from importlib import resources
 from typing import Generic, TypeVar, cast
@@ -19,10 +19,12 @@ from google.protobuf.message import Message
 from blazerpc_client.errors import arguments_checked, response_checked
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import MessageCodec
+from blazerpc_client.wire.options import read_model
 from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import Classes, PlainClasses
 
 T = TypeVar("T")
+Request = TypeVar("Request")
 
 #: The response field that a BlazeRPC model's result travels in.
 RESULT = "result"
@@ -67,6 +69,15 @@ class Schema:
         """Return a serialised ``FileDescriptorSet``: the files, each after those it imports."""
         return FileDescriptorSet(file=self.files).SerializeToString(deterministic=True)
 
+    def only(self, services: Collection[str]) -> Schema:
+        """Return the schema without all other services."""
+        files = [FileDescriptorProto.FromString(file.SerializeToString()) for file in self.files]
+        for file in files:
+            kept = [s for s in file.service if _qualified(file.package, s.name) in services]
+            del file.service[:]
+            file.service.extend(kept)
+        return Schema(files)
+
     def bind(self, classes: Classes) -> None:
         """Have messages and enums be instances of these classes from now on."""
         self.classes = classes
@@ -75,7 +86,7 @@ class Schema:
     def services(self) -> list[str]:
         """The full names of all services in the files."""
         return [
-            f"{file.package}.{service.name}" if file.package else service.name
+            _qualified(file.package, service.name)
             for file in self.files
             for service in file.service
         ]
@@ -104,7 +115,8 @@ class Method(Generic[T]):
         schema: that defines it.
         name: package, service and rpc, joined by dots.
 
-    ``T`` is the type of the result; the generator writes it from the same schema.
+    The result of a BlazeRPC model is the one field of its answer, elsewhere it is the answer. ``T``
+    is its type; the generator writes it from the same schema.
     """
 
     def __init__(self, schema: Schema, name: str) -> None:
@@ -112,6 +124,12 @@ class Method(Generic[T]):
         self._descriptor = schema.method(name)
         service = self._descriptor.containing_service.full_name
         self.path: str = f"/{service}/{self._descriptor.name}"
+        self._is_model: bool = read_model(self._descriptor) is not None
+
+    @cached_property
+    def request_class(self) -> type[Message]:
+        """The class of google.protobuf that writes the request."""
+        return message_factory.GetMessageClass(self._descriptor.input_type)
 
     @cached_property
     def response_class(self) -> type[Message]:
@@ -121,8 +139,7 @@ class Method(Generic[T]):
     @cached_property
     def _request(self) -> MessageCodec:
         descriptor = self._descriptor.input_type
-        message_class = message_factory.GetMessageClass(descriptor)
-        return MessageCodec(descriptor, message_class, self.schema.classes)
+        return MessageCodec(descriptor, self.request_class, self.schema.classes)
 
     @cached_property
     def _response(self) -> MessageCodec:
@@ -135,7 +152,19 @@ class Method(Generic[T]):
             InvalidArgument: naming the argument that the schema does not allow.
         """
         with arguments_checked():
+            if not self._is_model:  # a field that is not given is not sent
+                arguments = {name: value for name, value in arguments.items() if value is not None}
             return self._request.encode(arguments, dims)
+
+    def encode_message(self, request: object) -> Message:
+        """Return the message that an instance of the request's class says.
+
+        Raises:
+            InvalidArgument: when it is none, or a field is not what the schema allows.
+        """
+        with arguments_checked():
+            struct = self.schema.classes.struct(self._descriptor.input_type)
+            return self._request.encode(struct.take(request), {})
 
     def decode(self, response: Message, dims: Dims) -> T:
         """Return the result.
@@ -144,16 +173,44 @@ class Method(Generic[T]):
             Internal: when the response is not what the schema says.
         """
         with response_checked():
-            # The schema is the source of T, so what its codec returns is a T.
-            return cast(T, self._response.fields[RESULT].read(response, dims))
+            # The schema is the source of T, so what its codecs return is a T.
+            if self._is_model:
+                return cast(T, self._response.fields[RESULT].read(response, dims))
+            struct = self.schema.classes.struct(self._descriptor.output_type)
+            return cast(T, struct.make(self._response.decode(response, dims)))
 
 
 class UnaryMethod(Method[T]):
-    """An rpc with one result."""
+    """An rpc with one request and one result."""
 
 
 class StreamMethod(Method[T]):
-    """An rpc with a stream of results."""
+    """An rpc with one request and a stream of results."""
+
+
+class _Requests(Method[T], Generic[Request, T]):
+    """An rpc with a stream of requests."""
+
+    async def encode_all(self, requests: AsyncIterable[Request]) -> AsyncIterator[Message]:
+        """Yield a message for each request.
+
+        Raises:
+            InvalidArgument: for a request that is not of its class.
+        """
+        async for request in requests:
+            yield self.encode_message(request)
+
+
+class ClientStreamMethod(_Requests[Request, T]):
+    """An rpc with a stream of requests and one result."""
+
+
+class BidirectionalMethod(_Requests[Request, T]):
+    """An rpc with a stream of requests and a stream of results."""
+
+
+def _qualified(package: str, name: str) -> str:
+    return f"{package}.{name}" if package else name
 
 
 def _in_import_order(files: Iterable[FileDescriptorProto]) -> list[FileDescriptorProto]:

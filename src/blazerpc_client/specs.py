@@ -17,16 +17,14 @@ from google.protobuf.descriptor import (
 )
 
 from blazerpc_client.naming import (
-    PACKAGE,
+    MESSAGE_NAMES,
     client_name,
-    enum_member_name,
-    is_method_name,
     is_parameter_name,
     method_name,
 )
 from blazerpc_client.schema import RESULT, Schema
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.fields import is_map, is_optional
+from blazerpc_client.wire.fields import is_map, is_optional, is_own, is_required
 from blazerpc_client.wire.options import (
     ModelOptions,
     read_allowed,
@@ -36,13 +34,20 @@ from blazerpc_client.wire.options import (
 )
 from blazerpc_client.wire.scalars import SCALARS
 from blazerpc_client.wire.tensors import TensorSpec
-from blazerpc_client.wire.values import DURATION_MESSAGE, TENSOR_MESSAGE, TIMESTAMP_MESSAGE
+from blazerpc_client.wire.values import (
+    DURATION_MESSAGE,
+    TENSOR_MESSAGE,
+    TIMESTAMP_MESSAGE,
+    WRAPPERS,
+    enum_members,
+)
 
 #: Messages that are a plain value in Python.
 _VALUES: Final[dict[str, type[object]]] = {
     TENSOR_MESSAGE: np.ndarray[Any, Any],
     TIMESTAMP_MESSAGE: datetime,
     DURATION_MESSAGE: timedelta,
+    **{name: scalar.python for name, scalar in WRAPPERS.items()},
 }
 
 
@@ -60,6 +65,9 @@ class FieldSpec:
         key: protobuf's name of the type of a map's keys, "" when the field is no map.
         repeated: whether the field is a list.
         optional: whether it may be absent, which is None.
+        required: whether it must be given. What is neither has a default: the schema's, a zero, or
+            an empty list.
+        oneof: of the fields of that name only one is there, "" when it does not apply.
         default: what the server takes then, as JSON; None when the schema does not say.
         tensor: the declared tensor type, when the field is a tensor and the schema declares one.
         allowed: what a string may be; empty when it may be anything.
@@ -73,20 +81,18 @@ class FieldSpec:
     key: str
     repeated: bool
     optional: bool
+    required: bool
+    oneof: str
     default: str | None
     tensor: TensorSpec | None
     allowed: tuple[str, ...]
 
-    @property
-    def omissible(self) -> bool:
-        """Whether a caller can leave it out; a list can have a default without being optional."""
-        return self.optional or self.default is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnumSpec:
-    """An enum: its name without the package, its full name, its members' names and numbers."""
+    """An enum: its package, its name in there, its full name, its members' names and numbers."""
 
+    package: str
     name: str
     full_name: str
     members: tuple[tuple[str, int], ...]
@@ -94,8 +100,9 @@ class EnumSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSpec:
-    """A message type: its name without the package, its full name, its fields by number."""
+    """A message type: its package, its name in there, its full name, its fields by number."""
 
+    package: str
     name: str
     full_name: str
     fields: tuple[FieldSpec, ...]
@@ -103,22 +110,24 @@ class MessageSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodSpec:
-    """A method of a BlazeRPC service.
+    """A method of a service.
 
     Attributes:
         name: of the rpc.
         python_name: of the client's method.
         full_name: package, service and rpc, joined by dots.
-        model: which model answers, and its documentation.
+        model: which model answers, and its documentation; None when it is no BlazeRPC server's.
+        client_streaming: whether requests go as a stream.
         streaming: whether results come as a stream.
         request: its fields are the model's parameters.
-        response: its one field is the result.
+        response: of a model, its one field is the result.
     """
 
     name: str
     python_name: str
     full_name: str
-    model: ModelOptions
+    model: ModelOptions | None
+    client_streaming: bool
     streaming: bool
     request: MessageSpec
     response: MessageSpec
@@ -131,15 +140,17 @@ class MethodSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """A BlazeRPC service.
+    """A service.
 
     Attributes:
+        package: that it is in.
         full_name: of the service.
         client_name: of its client class.
         methods: in order.
         classes: all messages and enums that the methods take and give, in the order of their use.
     """
 
+    package: str
     full_name: str
     client_name: str
     methods: tuple[MethodSpec, ...]
@@ -147,15 +158,13 @@ class ServiceSpec:
 
 
 def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
-    """Return what ``schema`` says of a BlazeRPC service.
+    """Return what ``schema`` says of a service.
 
     Raises:
-        WireError: when it is no BlazeRPC service, has kinds of fields that this version does not
-            know, or methods whose names are one name in Python.
+        WireError: when it has kinds of fields that this version does not know, or methods whose
+            names are one name in Python.
     """
     descriptor = schema.service(full_name)
-    if not descriptor.methods:
-        raise WireError("a service without methods", field=full_name)
     methods = tuple(_method_spec(method) for method in descriptor.methods)
     seen: dict[str, str] = {}
     for method in methods:
@@ -170,6 +179,7 @@ def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
         for kind in _classes(descriptor)
     )
     return ServiceSpec(
+        package=descriptor.file.package,
         full_name=full_name,
         client_name=client_name(full_name),
         methods=methods,
@@ -197,9 +207,10 @@ def signature(method: MethodSpec) -> str:
     parameters = []
     for field in method.request.fields:
         default = ""
-        if field.omissible:
+        if not field.required:
             default = f" = {field.default}" if field.default is not None else " = None"
         parameters.append(f"{field.name}: {type_text(field)}{default}")
+    assert method.model is not None
     version = "" if method.model.version == "1" else f":{method.model.version}"
     result = type_text(method.result) + (" | None" if method.result.optional else "")
     gives = f"stream of {result}" if method.streaming else result
@@ -249,15 +260,14 @@ def _method_spec(method: MethodDescriptor) -> MethodSpec:
     model = read_model(method)
     response = _message_spec(method.output_type)
     one_result = [field.name for field in response.fields] == [RESULT]
-    if model is None or not one_result or method.client_streaming:
+    if model is not None and (not one_result or method.client_streaming):
         raise WireError("not a method of a BlazeRPC server", field=method.full_name)
-    if not is_method_name(method_name(method.name)):
-        raise WireError("a client cannot have a method of this name", field=method.full_name)
     return MethodSpec(
         name=method.name,
         python_name=method_name(method.name),
         full_name=method.full_name,
         model=model,
+        client_streaming=method.client_streaming,
         streaming=method.server_streaming,
         request=_message_spec(method.input_type),
         response=response,
@@ -266,29 +276,36 @@ def _method_spec(method: MethodDescriptor) -> MethodSpec:
 
 def _message_spec(message: Descriptor) -> MessageSpec:
     return MessageSpec(
-        name=message.name,
+        package=message.file.package,
+        name=_name(message),
         full_name=message.full_name,
         fields=tuple(_field_spec(field) for field in message.fields),
     )
 
 
 def _enum_spec(enum: EnumDescriptor) -> EnumSpec:
-    members = {value.number: enum_member_name(enum.name, value.name) for value in enum.values}
     return EnumSpec(
-        name=enum.name,
+        package=enum.file.package,
+        name=_name(enum),
         full_name=enum.full_name,
-        members=tuple((name, number) for number, name in members.items()),
+        members=tuple(enum_members(enum).items()),
     )
+
+
+def _name(kind: Descriptor | EnumDescriptor) -> str:
+    """Return the name in the package: of a type inside another, both names."""
+    return kind.full_name.removeprefix(f"{kind.file.package}.")
 
 
 def _field_spec(field: FieldDescriptor) -> FieldSpec:
     value = _value_field(field)
-    if not is_parameter_name(field.name):
+    if field.name in MESSAGE_NAMES or (is_own(field) and not is_parameter_name(field.name)):
         raise WireError("Python cannot have a parameter of this name", field=field.full_name)
     scalar = SCALARS.get(value.type)
     kind = value.enum_type or value.message_type
-    if scalar is None and (kind is None or kind.file.package not in (PACKAGE, "google.protobuf")):
+    if scalar is None and kind is None:
         raise WireError("a field of this kind is not supported", field=field.full_name)
+    oneof = field.containing_oneof
     type_name = kind.full_name if kind is not None and kind.full_name not in _VALUES else ""
     key = ""
     if value is not field:
@@ -303,6 +320,8 @@ def _field_spec(field: FieldDescriptor) -> FieldSpec:
         key=key,
         repeated=field.is_repeated and not key,
         optional=is_optional(field),
+        required=is_required(field),
+        oneof=oneof.name if oneof is not None and len(oneof.fields) > 1 else "",
         default=read_default(field),
         tensor=_tensor(field) if kind is not None else None,
         allowed=read_allowed(field),

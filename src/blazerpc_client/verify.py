@@ -62,7 +62,7 @@ class Verification:
 
 async def _compare(channel: Channel, schema: Schema) -> None:
     with response_checked():
-        changes = compare(schema, await fetch_schema(channel))
+        changes = compare(schema, await fetch_schema(channel, known=schema.services))
     breaking = [change for change in changes if change.verdict is Verdict.BREAKING]
     if breaking:
         more = f", and {len(breaking) - 1} more" if len(breaking) > 1 else ""

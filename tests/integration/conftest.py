@@ -40,6 +40,11 @@ def generated(server: ServerProcess, directory: Path, package: str) -> ModuleTyp
         "client", "gen", "--from", server.target, "--out", str(directory), "--package", package
     )
     assert done.returncode == 0, done.stderr
+    return imported(directory, package)
+
+
+def imported(directory: Path, package: str) -> ModuleType:
+    """Import a package that is in ``directory``."""
     sys.path.insert(0, str(directory))
     try:
         return importlib.import_module(package)

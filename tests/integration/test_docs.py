@@ -15,6 +15,7 @@ from tests.integration.conftest import blaze
 
 DOCUMENTS = ["README.md", "docs/server.md", "docs/client.md"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)
 APP = "# app.py\n"
 
 
@@ -22,6 +23,14 @@ def test_every_document_is_tested() -> None:
     found = {path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
     with_code = {str(path) for path in found if "```python" in (ROOT / path).read_text()}
     assert with_code == set(DOCUMENTS)
+
+
+def generate_others(document: str, target: str, directory: Path) -> None:
+    """Generate the other clients that a document generates."""
+    for command in GENERATE.findall((ROOT / document).read_text()):
+        arguments = command.replace("localhost:50051", target).split()
+        done = blaze(*arguments, cwd=directory)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -32,6 +41,7 @@ def test_the_examples_run(document: str, tmp_path: Path, start_server: StartServ
     server = start_server("app:app", directory=tmp_path)
     done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    generate_others(document, server.target, tmp_path)
     for block in blocks:
         code = block.replace("localhost:50051", server.target).replace("50051", str(server.port))
         run(code, tmp_path)
@@ -43,6 +53,7 @@ def test_the_examples_are_typed(document: str, tmp_path: Path, start_server: Sta
     (tmp_path / "app.py").write_text(app)
     server = start_server("app:app", directory=tmp_path)
     assert blaze("client", "gen", "--from", server.target, cwd=tmp_path).returncode == 0
+    generate_others(document, server.target, tmp_path)
     for number, block in enumerate(blocks):
         (tmp_path / f"block_{number}.py").write_text(block)
     done = subprocess.run(

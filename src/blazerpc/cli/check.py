@@ -22,7 +22,8 @@ async def check_client(source: str, package: Path, lock: Path | None = None) -> 
     if not file.is_file():
         raise ConfigurationError(f"{package} is no generated client: there is no {file}")
     try:
-        return compare(await read_schema(str(file)), await read_schema(source, (), lock))
+        old = await read_schema(str(file))
+        return compare(old, await read_schema(source, lock=lock, known=old.services))
     except WireError as error:
         raise ConfigurationError(f"cannot compare: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from blazerpc_client.channel import Channel
 from blazerpc_client.codegen import generate, write_package
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Schema
-from blazerpc_client.specs import is_blazerpc, service_spec
+from blazerpc_client.specs import service_spec
 from blazerpc_client.wire.errors import WireError
 
 #: What the name of a file with a schema ends in.
@@ -32,7 +32,7 @@ async def generate_client(
     source: str,
     directory: Path,
     package: str,
-    services: Sequence[str],
+    services: Collection[str],
     lock: Path | None = None,
 ) -> Path:
     """Read the schema at ``source``, and write the client ``directory/package``.
@@ -52,25 +52,31 @@ async def generate_client(
         raise ConfigurationError(f"{package!r} is no package name; use letters, digits and '_'")
     schema = await read_schema(source, services, lock)
     try:
-        specs = [service_spec(schema, name) for name in services or _own_services(schema)]
+        specs = [service_spec(schema, name) for name in schema.services]
+        specs = [spec for spec in specs if spec.methods]
     except WireError as error:
         raise ConfigurationError(f"cannot make a client of {error}") from None
     if not specs:
-        raise ConfigurationError(f"{source} has no service of BlazeRPC")
+        raise ConfigurationError(f"{source} has no service with methods but health and reflection")
     write_package(directory / package, generate(schema, specs))
     return directory / package
 
 
 async def read_schema(
-    source: str, services: Sequence[str] = (), lock: Path | None = None
+    source: str,
+    services: Collection[str] = (),
+    lock: Path | None = None,
+    *,
+    known: Collection[str] = (),
 ) -> Schema:
     """Return the schema at ``source``.
 
     Args:
         source: ``HOST:PORT`` of a server with reflection, ``MODULE:ATTR`` of an app, or the path of
             a serialised ``FileDescriptorSet``, as packages have it in ``schema.binpb``.
-        services: full names of services that it must have.
+        services: full names of those wanted; without any, all but a server's health and reflection.
         lock: the lock file that the app is served with.
+        known: health and reflection services that are wanted nevertheless, if there are such.
 
     Raises:
         ConfigurationError: when there is no schema, or not all services are in it.
@@ -82,18 +88,18 @@ async def read_schema(
     elif _APP.fullmatch(source):
         schema = build_schema(load_app(source).registry, SchemaLock.read(lock) if lock else None)
     else:
-        return await _from_server(source, services)
+        return await _from_server(source, services, known)
     for name in services:
         if name not in schema.services:
-            found = ", ".join(_own_services(schema))
+            found = ", ".join(schema.services)
             raise ConfigurationError(f"{source} has no service {name}; it has: {found}")
-    return schema
+    return schema.only(services) if services else schema
 
 
-async def _from_server(target: str, services: Sequence[str]) -> Schema:
+async def _from_server(target: str, services: Collection[str], known: Collection[str]) -> Schema:
     channel = Channel(target)
     try:
-        return await fetch_schema(channel, tuple(services))
+        return await fetch_schema(channel, services, known=known)
     finally:
         channel.close()
 
@@ -103,7 +109,3 @@ def _from_file(path: Path) -> Schema:
         return Schema.from_bytes(path.read_bytes())
     except (DecodeError, WireError) as error:
         raise ConfigurationError(f"{path} holds no schema: {error}") from None
-
-
-def _own_services(schema: Schema) -> list[str]:
-    return [name for name in schema.services if is_blazerpc(schema.service(name))]

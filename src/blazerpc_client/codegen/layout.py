@@ -17,9 +17,20 @@ def bracketed(head: str, items: Sequence[str], tail: str, *, indent: int = 0) ->
     line = f"{margin}{head}{', '.join(items)}{tail}"
     if len(line) <= LINE_LENGTH:
         return line
+    inner = f"{margin}    "
+    if len(margin + head) > LINE_LENGTH and "[" in head:
+        before, _, rest = head.partition("[")
+        inside, _, after = rest.rpartition("]")
+        head = f"{before}[\n{inner}{inside}\n{margin}]{after}"
     return "\n".join(
-        [f"{margin}{head}", *(f"{margin}    {item}," for item in items), f"{margin}{tail}"]
+        [f"{margin}{head}", *(f"{_item(item, inner)}," for item in items), f"{margin}{tail}"]
     )
+
+
+def _item(item: str, margin: str) -> str:
+    """Return an item on a line of its own, or on two where its type has an end to break before."""
+    line = f"{margin}{item}"
+    return line if len(line) < LINE_LENGTH else line.replace(" | None", f"\n{margin}| None")
 
 
 def docstring(text: str, *, indent: int) -> str:

@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from blazerpc_client.codegen.layout import bracketed
+from blazerpc_client.codegen.names import attribute_names
 from blazerpc_client.codegen.scope import Scope
 from blazerpc_client.specs import EnumSpec, FieldSpec, MessageSpec
-from blazerpc_client.wire.messages import Enum, Message
+from blazerpc_client.wire.messages import Enum
 from blazerpc_client.wire.tensors import TensorSpec
 
 _RUNTIME: Final = "blazerpc_client.wire.messages"
@@ -26,11 +27,15 @@ class Types:
     """The Python types of fields.
 
     Args:
-        classes: all messages and enums of the package, by full name.
+        specs: all messages and enums of the package, by full name.
+        names: of their classes, likewise.
     """
 
-    def __init__(self, classes: Mapping[str, MessageSpec | EnumSpec]) -> None:
-        self._classes = classes
+    def __init__(
+        self, specs: Mapping[str, MessageSpec | EnumSpec], names: Mapping[str, str]
+    ) -> None:
+        self._specs = specs
+        self._names = names
 
     def annotation(self, field: FieldSpec, scope: Scope, module: str | None) -> str:
         """Return the type of a field, and import into ``scope`` what it takes.
@@ -46,14 +51,28 @@ class Types:
             return f"{scope.builtin('dict')}[{scope.builtin(key)}, {text}]"
         return f"{scope.builtin('list')}[{text}]" if field.repeated else text
 
-    def class_name(self, field: FieldSpec) -> str:
-        """Return the name of the class that a field's values are of."""
-        return self._classes[field.type_name].name
+    def class_name(self, full_name: str) -> str:
+        """Return the name of the class of a message or enum."""
+        return self._names[full_name]
+
+    def zero(self, enum: str) -> str:
+        """Return the member of an enum that a field has which is not given."""
+        spec = self._specs[enum]
+        assert isinstance(spec, EnumSpec)
+        return next(name for name, number in spec.members if number == 0)
+
+    def attributes(self, spec: MessageSpec) -> dict[str, str]:
+        """Return the attributes of a message by its fields' names on the wire."""
+        return attribute_names(spec, self._names)
+
+    def class_in(self, full_name: str, scope: Scope, module: str | None) -> str:
+        """Return the name of a class, imported into ``scope`` from ``module`` if there is one."""
+        name = self.class_name(full_name)
+        return name if module is None else scope.sibling(module, name)
 
     def _value(self, field: FieldSpec, scope: Scope, module: str | None) -> str:
         if field.type_name:
-            name = self.class_name(field)
-            return name if module is None else scope.sibling(module, name)
+            return self.class_in(field.type_name, scope, module)
         if field.element == np.ndarray[Any, Any]:
             return f"{scope.module('numpy.typing', 'npt')}.NDArray[{_element(field.tensor, scope)}]"
         if field.element in (datetime, timedelta):
@@ -96,10 +115,15 @@ class EnumClass:
     _hidden = frozenset(dir(Enum)) | {"mro"}
 
     @classmethod
-    def of(cls, spec: EnumSpec, scope: Scope) -> EnumClass:
+    def of(cls, spec: EnumSpec, types: Types, scope: Scope) -> EnumClass:
         """Return the source of an enum."""
         members = [f"{cls.member(name)} = {number}" for name, number in spec.members]
-        return cls(spec.name, spec.full_name, scope.member(_RUNTIME, "Enum"), members)
+        return cls(
+            types.class_name(spec.full_name),
+            spec.full_name,
+            scope.member(_RUNTIME, "Enum"),
+            members,
+        )
 
     @classmethod
     def member(cls, name: str) -> str:
@@ -116,21 +140,16 @@ class MessageClass:
     base: str
     fields: list[str]
 
-    # A method of the base class would be hidden by a field of its name.
-    _hidden = frozenset(
-        {name for name in dir(Message) if not name.startswith("__")}
-        | {"_unknown_fields"}  # betterproto2 gives one to every message
-    )
-
     @classmethod
     def of(cls, spec: MessageSpec, types: Types, scope: Scope) -> MessageClass:
         """Return the source of a message."""
-        fields = [cls._field(field, types, scope) for field in spec.fields]
-        return cls(spec.name, spec.full_name, scope.member(_RUNTIME, "Message"), fields)
+        names = types.attributes(spec)
+        fields = [cls._field(field, names[field.name], types, scope) for field in spec.fields]
+        name = types.class_name(spec.full_name)
+        return cls(name, spec.full_name, scope.member(_RUNTIME, "Message"), fields)
 
     @classmethod
-    def _field(cls, field: FieldSpec, types: Types, scope: Scope) -> str:
-        name = f"{field.name}_" if field.name in cls._hidden else field.name
+    def _field(cls, field: FieldSpec, name: str, types: Types, scope: Scope) -> str:
         kind = types.annotation(field, scope, None)
         items = [str(field.number), f'"{field.proto}"']
         if field.key:
@@ -139,6 +158,8 @@ class MessageClass:
             items.append("repeated=True")
         if field.optional:
             items.append("optional=True")
+        if field.oneof:
+            items.append(f'oneof="{field.oneof}"')
         default = _default(field, types, scope)
         if default is not None:
             items.append(default)
@@ -150,18 +171,29 @@ class MessageClass:
 
 def _default(field: FieldSpec, types: Types, scope: Scope) -> str | None:
     """Return the argument that gives a field its default, None when it has none."""
-    if not field.omissible:
+    if field.required:
         return None
     if field.key or field.repeated:
         return f"default_factory={scope.builtin('dict' if field.key else 'list')}"
-    if field.default is None:
+    if field.optional and field.default is None:
         return "default=None"
+    if field.default is None:
+        return f"default={_zero(field, types)}"
     return f"default={_default_value(field, json.loads(field.default), types, scope)}"
+
+
+def _zero(field: FieldSpec, types: Types) -> str:
+    """Return the value of a field that is not given and has no presence."""
+    if field.type_name:
+        return (
+            f"{types.class_name(field.type_name)}.{EnumClass.member(types.zero(field.type_name))}"
+        )
+    return {int: "0", float: "0.0", bool: "False", str: '""', bytes: 'b""'}[field.element]
 
 
 def _default_value(field: FieldSpec, value: Any, types: Types, scope: Scope) -> str:
     if field.proto == "enum":
-        return f"{types.class_name(field)}.{EnumClass.member(value)}"
+        return f"{types.class_name(field.type_name)}.{EnumClass.member(value)}"
     if field.element is datetime:
         return f"{scope.module('datetime')}.datetime.fromisoformat({source(value)})"
     if field.element is timedelta:

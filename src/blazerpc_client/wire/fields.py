@@ -15,12 +15,14 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from blazerpc_client.naming import PACKAGE
 from blazerpc_client.wire import values
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
 from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import (
+    WRAPPERS,
     Classes,
     DurationValue,
     MessageValue,
@@ -29,6 +31,7 @@ from blazerpc_client.wire.values import (
     StructClass,
     TensorValue,
     TimestampValue,
+    WrapperValue,
     literal_value,
 )
 
@@ -38,8 +41,8 @@ class FieldCodec(ABC):
 
     def __init__(self, field: FieldDescriptor) -> None:
         self.name: str = field.name
-        #: Whether a value can be left out: ``None``, and the server's default applies.
-        self.omissible: bool = is_optional(field) or read_default(field) is not None
+        #: Whether a value can be left out, and the server's default applies.
+        self.omissible: bool = not is_required(field)
 
     @abstractmethod
     def read(self, message: Message, dims: Dims) -> object:
@@ -225,8 +228,27 @@ def _message_type(field: FieldDescriptor) -> Descriptor:
 
 
 def is_optional(field: FieldDescriptor) -> bool:
-    """Return whether the field is declared ``optional``: alone in a oneof, which protoc adds."""
-    return field.containing_oneof is not None and len(field.containing_oneof.fields) == 1
+    """Return whether the field may be absent, and is then ``None``.
+
+    What a BlazeRPC server defines has all fields but those declared ``optional``. Elsewhere
+    whatever has presence may be absent: messages, members of a oneof, most fields of proto2.
+    """
+    if is_own(field):
+        return field.containing_oneof is not None
+    return field.has_presence and not field.is_required
+
+
+def is_required(field: FieldDescriptor) -> bool:
+    """Return whether a message without the field is none."""
+    if is_own(field):
+        return not is_optional(field) and read_default(field) is None
+    return field.is_required
+
+
+def is_own(field: FieldDescriptor) -> bool:
+    """Return whether the field is one of a message that a BlazeRPC server defines."""
+    assert field.containing_type is not None
+    return field.containing_type.file.package == PACKAGE
 
 
 def is_tensor(field: FieldDescriptor) -> bool:
@@ -255,6 +277,9 @@ def _value(
                 return TimestampValue()
             case values.DURATION_MESSAGE:
                 return DurationValue()
+        wrapped = WRAPPERS.get(field.message_type.full_name)
+        if wrapped is not None:
+            return WrapperValue(wrapped)
         return StructValue(field.message_type, classes)
     allowed = read_allowed(outer)
     if allowed and field.type == FieldDescriptor.TYPE_STRING and field.name != "key":
@@ -273,6 +298,11 @@ class FieldSet:
         self.codecs: dict[str, FieldCodec] = {
             field.name: field_codec(field, classes) for field in descriptor.fields
         }
+        self._choices = [
+            [field.name for field in oneof.fields]
+            for oneof in descriptor.oneofs
+            if len(oneof.fields) > 1
+        ]
 
     def fill(self, message: Message, values: Mapping[str, object], dims: Dims) -> None:
         """Set the fields of ``message``.
@@ -282,6 +312,10 @@ class FieldSet:
         """
         if values.keys() != self.codecs.keys():
             self._check_names(values)
+        for names in self._choices:
+            given = [name for name in names if values.get(name) is not None]
+            if len(given) > 1:
+                raise WireError(f"{given[0]} is given too, and only one can be", field=given[1])
         for name, value in values.items():
             self.codecs[name].write(message, value, dims)
 

@@ -36,6 +36,7 @@ def field(
     repeated: bool = False,
     optional: bool = False,
     key: str | None = None,
+    oneof: str | None = None,
     default: Any = MISSING,
     default_factory: Any = MISSING,
 ) -> Any:
@@ -50,6 +51,7 @@ def field(
         repeated: whether the field is a list.
         optional: whether it may be absent.
         key: the type of a map's keys; ``proto`` is then that of its values.
+        oneof: the group of fields of which only one is there.
         default: the value of a field that is not given; one without must be given.
         default_factory: likewise, called for each instance.
     """
@@ -58,6 +60,7 @@ def field(
         proto if key is None else betterproto2.TYPE_MAP,
         repeated=repeated,
         optional=optional,
+        group=oneof,
         map_meta=None if key is None else betterproto2.map_meta(key, proto),
     )
     return dataclasses.field(

@@ -12,18 +12,36 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import numpy as np
-from google.protobuf.descriptor import Descriptor, EnumDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from blazerpc_client.naming import enum_member_name
+from blazerpc_client.naming import enum_member_names
 from blazerpc_client.wire import tensors
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.scalars import SCALARS, Scalar
 from blazerpc_client.wire.tensors import Dims, TensorSpec
 
 #: The message that carries a tensor.
 TENSOR_MESSAGE: Final = "blazerpc.TensorProto"
 TIMESTAMP_MESSAGE: Final = "google.protobuf.Timestamp"
 DURATION_MESSAGE: Final = "google.protobuf.Duration"
+
+#: The messages that hold one scalar.
+#: https://protobuf.dev/reference/protobuf/google.protobuf/
+WRAPPERS: Final[dict[str, Scalar]] = {
+    f"google.protobuf.{name}Value": SCALARS[number]
+    for name, number in {
+        "Double": FieldDescriptor.TYPE_DOUBLE,
+        "Float": FieldDescriptor.TYPE_FLOAT,
+        "Int64": FieldDescriptor.TYPE_INT64,
+        "UInt64": FieldDescriptor.TYPE_UINT64,
+        "Int32": FieldDescriptor.TYPE_INT32,
+        "UInt32": FieldDescriptor.TYPE_UINT32,
+        "Bool": FieldDescriptor.TYPE_BOOL,
+        "String": FieldDescriptor.TYPE_STRING,
+        "Bytes": FieldDescriptor.TYPE_BYTES,
+    }.items()
+}
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
@@ -198,6 +216,26 @@ class DurationValue(MessageValue):
         message.nanos = sign * (abs(duration) % _SECOND // _MICROSECOND * 1000)
 
 
+class WrapperValue(MessageValue):
+    """A scalar in a message of its own, which older schemas have where it may be absent."""
+
+    def __init__(self, scalar: Scalar) -> None:
+        self._convert = scalar.convert
+
+    def load(self, message: Any, dims: Dims) -> object:
+        value: object = message.value
+        return value
+
+    def fill(self, message: Any, value: object, dims: Dims) -> None:
+        message.value = self._convert(value)
+
+
+def enum_members(descriptor: EnumDescriptor) -> dict[str, int]:
+    """Return the numbers of an enum's members by their names in Python."""
+    names = enum_member_names(descriptor.name, [value.name for value in descriptor.values])
+    return dict(zip(names, (value.number for value in descriptor.values), strict=True))
+
+
 class _Dict:
     """A message that is a dict."""
 
@@ -214,11 +252,9 @@ class _Name:
     """An enum member that is its name, or its number where it has no name."""
 
     def __init__(self, descriptor: EnumDescriptor) -> None:
-        self._numbers = {
-            enum_member_name(descriptor.name, value.name): value.number
-            for value in descriptor.values
-        }
-        self._names = {number: name for name, number in self._numbers.items()}
+        self._numbers = enum_members(descriptor)
+        # Of several names of one number, the first.
+        self._names = {number: name for name, number in reversed(self._numbers.items())}
 
     def make(self, number: int) -> object:
         return self._names.get(number, number)

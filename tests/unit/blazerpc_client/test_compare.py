@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from blazerpc import BlazeApp
 from blazerpc.codegen.schema import build_schema
@@ -187,9 +188,32 @@ def test_methods_come_and_go() -> None:
         f"breaking: {service}.PredictA: the method is gone",
         f"compatible: {service}.PredictC: a new method",
     ]
-    empty = build_schema(BlazeApp().registry)
-    (gone,) = compare(build_schema(one.registry), empty)
+    (gone,) = compare(build_schema(one.registry), Schema([]))
     assert str(gone) == f"breaking: {service}: the service is gone"
+
+
+def test_a_method_may_begin_to_take_a_stream() -> None:
+    def schema(*, client: bool, server: bool) -> Schema:
+        file = FileDescriptorProto(name="a.proto", package="a", syntax="proto3")
+        file.message_type.add(name="M")
+        file.service.add(name="S").method.add(
+            name="Go",
+            input_type=".a.M",
+            output_type=".a.M",
+            client_streaming=client,
+            server_streaming=server,
+        )
+        return Schema([file])
+
+    before, after = schema(client=False, server=True), schema(client=True, server=False)
+    assert [str(change) for change in compare(before, after)] == [
+        "breaking: a.S.Go: one request → a stream of requests",
+        "breaking: a.S.Go: a stream → one result",
+    ]
+    assert [str(change) for change in compare(after, before)] == [
+        "breaking: a.S.Go: a stream of requests → one request",
+        "breaking: a.S.Go: one result → a stream",
+    ]
 
 
 def test_classes_that_hold_themselves_are_compared_once() -> None:
