@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpclib.client
 from google.protobuf.message import Message
@@ -24,6 +24,22 @@ Metadata = Mapping[str, str | bytes]
 # A grpc-timeout has eight digits at most, and seconds are the largest unit in use here.
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _MAX_TIMEOUT: Final = 99_999_999
+
+
+class Rpc(Protocol):
+    """What is called."""
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``."""
+
+    @property
+    def request_class(self) -> type[Message]:
+        """The class of the requests."""
+
+    @property
+    def response_class(self) -> type[Message]:
+        """The class of the answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,67 +218,50 @@ class Channel:
         self.target = target
         self._channel: _GrpclibChannel | None = None
 
-    async def unary(
-        self, path: str, request: Message, response_class: type[R], options: CallOptions
-    ) -> R:
+    async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
         """Send one message, return the one answer.
 
         Raises:
             RpcError: by the status of the call.
         """
         with translated(self.target):
-            async with self.open(
-                path, Cardinality.UNARY_UNARY, type(request), response_class, options
-            ) as stream:
+            async with self._call(rpc, Cardinality.UNARY_UNARY, options) as stream:
                 await stream.send_message(request, end=True)
                 response = await stream.recv_message()
             if response is None:
-                raise Internal(f"{self.target} answered {path} without a message")
+                raise Internal(f"{self.target} answered {rpc.path} without a message")
             return response
 
     async def server_stream(
-        self, path: str, request: Message, response_class: type[R], options: CallOptions
-    ) -> AsyncIterator[R]:
+        self, rpc: Rpc, request: Message, options: CallOptions
+    ) -> AsyncIterator[Message]:
         """Send one message, yield the answers as they come.
 
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
         with translated(self.target):
-            async with self.open(
-                path, Cardinality.UNARY_STREAM, type(request), response_class, options
-            ) as stream:
+            async with self._call(rpc, Cardinality.UNARY_STREAM, options) as stream:
                 await stream.send_message(request, end=True)
                 async for response in stream:
                     yield response
 
     async def client_stream(
-        self,
-        path: str,
-        requests: AsyncIterable[Message],
-        request_class: type[Message],
-        response_class: type[R],
-        options: CallOptions,
-    ) -> R:
+        self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
+    ) -> Message:
         """Send messages, return the one answer.
 
         Raises:
             RpcError: by the status of the call. What ``requests`` raises ends the call.
         """
-        answers = self.bidirectional(path, requests, request_class, response_class, options)
-        responses = [response async for response in answers]
+        responses = [answer async for answer in self.bidirectional(rpc, requests, options)]
         if len(responses) != 1:
-            raise Internal(f"{self.target} answered {path} with {len(responses)} messages")
+            raise Internal(f"{self.target} answered {rpc.path} with {len(responses)} messages")
         return responses[0]
 
     async def bidirectional(
-        self,
-        path: str,
-        requests: AsyncIterable[Message],
-        request_class: type[Message],
-        response_class: type[R],
-        options: CallOptions,
-    ) -> AsyncIterator[R]:
+        self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
+    ) -> AsyncIterator[Message]:
         """Send messages, and yield the answers as they come.
 
         Raises:
@@ -271,9 +270,7 @@ class Channel:
         sender = _Sender(requests)
         try:
             with translated(self.target):
-                stream = self.open(
-                    path, Cardinality.STREAM_STREAM, request_class, response_class, options
-                )
+                stream = self._call(rpc, Cardinality.STREAM_STREAM, options)
                 async with stream:
                     await stream.send_request()
                     sender.start(stream)
@@ -301,6 +298,11 @@ class Channel:
         if self._channel is None:
             self._channel = _GrpclibChannel(self._host, self._port)
         return self._channel.call(path, cardinality, request_class, response_class, options)
+
+    def _call(
+        self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
+    ) -> _GrpclibStream[Message, Message]:
+        return self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""

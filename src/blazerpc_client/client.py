@@ -84,9 +84,7 @@ class _Connected:
         dims: Dims = {}
         request = _request(method, arguments, dims, message)
         await self._verification.check(self._channel, method.schema)
-        response = await self._channel.unary(
-            method.path, request, method.response_class, self._options
-        )
+        response = await self._channel.unary(method, request, self._options)
         return method.decode(response, dims)
 
     def _stream(
@@ -100,10 +98,7 @@ class _Connected:
         self, method: StreamMethod[T], request: Message, dims: Dims
     ) -> AsyncIterator[T]:
         await self._verification.check(self._channel, method.schema)
-        responses = self._channel.server_stream(
-            method.path, request, method.response_class, self._options
-        )
-        async for response in responses:
+        async for response in self._channel.server_stream(method, request, self._options):
             # A size that only results have may differ from one item to the next.
             yield method.decode(response, dict(dims))
 
@@ -111,27 +106,16 @@ class _Connected:
         self, method: ClientStreamMethod[Request, T], requests: AsyncIterable[Request]
     ) -> T:
         await self._verification.check(self._channel, method.schema)
-        response = await self._channel.client_stream(
-            method.path,
-            method.encode_all(requests),
-            method.request_class,
-            method.response_class,
-            self._options,
-        )
+        messages = method.encode_all(requests)
+        response = await self._channel.client_stream(method, messages, self._options)
         return method.decode(response, {})
 
     async def _bidirectional(
         self, method: BidirectionalMethod[Request, T], requests: AsyncIterable[Request]
     ) -> AsyncIterator[T]:
         await self._verification.check(self._channel, method.schema)
-        responses = self._channel.bidirectional(
-            method.path,
-            method.encode_all(requests),
-            method.request_class,
-            method.response_class,
-            self._options,
-        )
-        async for response in responses:
+        messages = method.encode_all(requests)
+        async for response in self._channel.bidirectional(method, messages, self._options):
             yield method.decode(response, {})
 
 

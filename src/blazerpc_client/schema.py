@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.message import Message
 
 from blazerpc_client.errors import arguments_checked, response_checked
+from blazerpc_client.naming import method_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import MessageCodec
 from blazerpc_client.wire.options import read_model
@@ -124,7 +125,10 @@ class Method(Generic[T]):
         self._descriptor = schema.method(name)
         service = self._descriptor.containing_service.full_name
         self.path: str = f"/{service}/{self._descriptor.name}"
-        self._is_model: bool = read_model(self._descriptor) is not None
+        #: Of the client's method.
+        self.python_name: str = method_name(self._descriptor.name)
+        #: Whether a model of a BlazeRPC server's answers.
+        self.is_model: bool = read_model(self._descriptor) is not None
 
     @cached_property
     def request_class(self) -> type[Message]:
@@ -152,7 +156,7 @@ class Method(Generic[T]):
             InvalidArgument: naming the argument that the schema does not allow.
         """
         with arguments_checked():
-            if not self._is_model:  # a field that is not given is not sent
+            if not self.is_model:  # a field that is not given is not sent
                 arguments = {name: value for name, value in arguments.items() if value is not None}
             return self._request.encode(arguments, dims)
 
@@ -166,6 +170,34 @@ class Method(Generic[T]):
             struct = self.schema.classes.struct(self._descriptor.input_type)
             return self._request.encode(struct.take(request), {})
 
+    def read_arguments(self, request: Message, dims: Dims) -> dict[str, object]:
+        """Return the fields of a request, as a server reads them; those that are absent are None.
+
+        Raises:
+            WireError: naming the field that holds no value of its type.
+        """
+        return self._request.decode(request, dims)
+
+    def read_message(self, request: Message) -> object:
+        """Return the instance of the request's class that a message says.
+
+        Raises:
+            WireError: likewise.
+        """
+        struct = self.schema.classes.struct(self._descriptor.input_type)
+        return struct.make(self._request.decode(request, {}))
+
+    def write_result(self, result: object, dims: Dims) -> Message:
+        """Return the answer with a result, as a server writes it.
+
+        Raises:
+            WireError: when it is not what the schema says.
+        """
+        if self.is_model:
+            return self._response.encode({RESULT: result}, dims)
+        struct = self.schema.classes.struct(self._descriptor.output_type)
+        return self._response.encode(struct.take(result), dims)
+
     def decode(self, response: Message, dims: Dims) -> T:
         """Return the result.
 
@@ -174,7 +206,7 @@ class Method(Generic[T]):
         """
         with response_checked():
             # The schema is the source of T, so what its codecs return is a T.
-            if self._is_model:
+            if self.is_model:
                 return cast(T, self._response.fields[RESULT].read(response, dims))
             struct = self.schema.classes.struct(self._descriptor.output_type)
             return cast(T, struct.make(self._response.decode(response, dims)))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from blazerpc_client import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from blazerpc_client.testing import FakeServer
 from tests.conftest import ROOT
 from tests.integration.conftest import blaze, imported
 
@@ -315,6 +316,31 @@ async def test_a_stream_fails_with_its_status(others: Any, zoo: Any) -> None:
     assert len(found) == 1
     with pytest.raises(DeadlineExceeded):
         await zoo.with_options(timeout=0.2).import_all(each(others.ZooV1Animal(from_="slow")))
+
+
+async def test_functions_can_answer_in_its_place(others: Any) -> None:
+    server = FakeServer(others.ZooServiceClient)
+    zoo = server.client(timeout=20)
+
+    async def import_all(animals: AsyncIterator[Any]) -> Any:
+        return others.list(str=[animal async for animal in animals])
+
+    async def chat(animals: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for animal in animals:
+            yield animal
+
+    server.answer(others.ZooServiceClient.import_, lambda request: request)
+    server.answer(others.ZooServiceClient.import_all, import_all)
+    server.answer(others.ZooServiceClient.export, lambda request: request.str)
+    server.answer(others.ZooServiceClient.chat, chat)
+    sent = animal(others)
+    assert await zoo.import_(sent) == sent
+    assert await zoo.import_(from_="x") == others.ZooV1Animal(from_="x")
+    assert (await zoo.import_all(each(sent, sent))).str == [sent, sent]
+    assert [found async for found in zoo.export(str=[sent])] == [sent]
+    assert [found async for found in zoo.chat(each(sent))] == [sent]
+    with pytest.raises(InvalidArgument):
+        await zoo.import_all(each(others.AnimalCage()))
 
 
 async def test_bad_input_is_refused_before_it_is_sent(others: Any, zoo: Any) -> None:

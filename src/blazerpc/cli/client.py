@@ -15,11 +15,14 @@ from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import build_schema
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.channel import Channel
-from blazerpc_client.codegen import generate, write_package
+from blazerpc_client.codegen import check_project, generate, write_package, write_project
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Schema
 from blazerpc_client.specs import service_spec
 from blazerpc_client.wire.errors import WireError
+
+#: https://packaging.python.org/en/latest/specifications/version-specifiers/, normal forms only.
+_VERSION: Final = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?")
 
 #: What the name of a file with a schema ends in.
 _FILE: Final = ".binpb"
@@ -34,10 +37,20 @@ async def generate_client(
     package: str,
     services: Collection[str],
     lock: Path | None = None,
+    *,
+    sync: bool = False,
+    project: str | None = None,
 ) -> Path:
     """Read the schema at ``source``, and write the client ``directory/package``.
 
-    The arguments are as for ``read_schema``.
+    Args:
+        source: as for ``read_schema``, ``services`` and ``lock`` too.
+        directory: that the package is put in.
+        package: its name.
+        services: full names of those wanted.
+        lock: the lock file that the app is served with.
+        sync: whether there are blocking clients too.
+        project: the version of a ``pyproject.toml`` beside the package; None writes none.
 
     Returns:
         The package.
@@ -50,6 +63,9 @@ async def generate_client(
     """
     if not package.isidentifier() or keyword.iskeyword(package):
         raise ConfigurationError(f"{package!r} is no package name; use letters, digits and '_'")
+    if project is not None:
+        _check_project(package, project)
+        check_project(directory)
     schema = await read_schema(source, services, lock)
     try:
         specs = [service_spec(schema, name) for name in schema.services]
@@ -58,7 +74,9 @@ async def generate_client(
         raise ConfigurationError(f"cannot make a client of {error}") from None
     if not specs:
         raise ConfigurationError(f"{source} has no service with methods but health and reflection")
-    write_package(directory / package, generate(schema, specs))
+    write_package(directory / package, generate(schema, specs, sync=sync))
+    if project is not None:
+        write_project(directory, package, project, sync=sync)
     return directory / package
 
 
@@ -102,6 +120,14 @@ async def _from_server(target: str, services: Collection[str], known: Collection
         return await fetch_schema(channel, services, known=known)
     finally:
         channel.close()
+
+
+def _check_project(package: str, version: str) -> None:
+    # https://packaging.python.org/en/latest/specifications/name-normalization/ says it of the name.
+    if not re.fullmatch("[A-Za-z0-9]+(_[A-Za-z0-9]+)*", package):
+        raise ConfigurationError(f"a project cannot be called {package!r}; choose other letters")
+    if not _VERSION.fullmatch(version):
+        raise ConfigurationError(f"{version!r} is no version of a project; 1.2.0 is one")
 
 
 def _from_file(path: Path) -> Schema:

@@ -100,11 +100,19 @@ def gen(
         list[str] | None,
         typer.Option(help="Full name of a service; repeat for several. Default: all."),
     ] = None,
+    sync: Annotated[bool, typer.Option("--sync", help="Add blocking clients.")] = False,
+    project: Annotated[
+        bool, typer.Option("--project", help="Add a pyproject.toml, to build and publish it.")
+    ] = False,
+    project_version: Annotated[str, typer.Option(help="Version in pyproject.toml.")] = "0.1.0",
     lock: Lock = None,
 ) -> None:
     """Generate a typed client."""
     with _one_line_errors():
-        path = asyncio.run(generate_client(source, out, package, service or (), lock))
+        version = project_version if project else None
+        path = asyncio.run(
+            generate_client(source, out, package, service or (), lock, sync=sync, project=version)
+        )
         typer.echo(f"wrote {path}")
 
 

@@ -32,16 +32,25 @@ class ClientClass:
         types: of the package.
         scope: of the module.
         prefix: whether other clients in the module may have methods of the same names.
+        sync: whether its calls block.
     """
 
-    def __init__(self, spec: ServiceSpec, types: Types, scope: Scope, *, prefix: bool) -> None:
-        self.name: str = types.class_name(spec.full_name)
-        self.service: str = spec.full_name
-        self.base: str = scope.member(_RUNTIME, "ServiceClient")
+    def __init__(
+        self, spec: ServiceSpec, types: Types, scope: Scope, *, prefix: bool, sync: bool = False
+    ) -> None:
+        name = types.class_name(spec.full_name)
+        self.name: str = scope.free(f"Sync{name}") if sync else name
+        self.documentation: str = (
+            f"{'Blocking client' if sync else 'Client'} of ``{spec.full_name}``."
+        )
+        module, base = (f"{_RUNTIME}.sync", "Sync") if sync else (_RUNTIME, "")
+        self.base: str = scope.member(module, f"{base}ServiceClient")
         # Between two names of one underscore each, two underscores cannot be misread.
-        before = f"_{method_name(self.name)}__" if prefix else "_"
+        before = f"_{method_name(name)}__" if prefix else "_"
         self.methods: list[ClientMethod] = [
-            ClientMethod.of(method, types, scope, f"{before}{method.python_name}".upper())
+            ClientMethod.of(
+                method, types, scope, f"{before}{method.python_name}".upper(), sync=sync
+            )
             for method in spec.methods
         ]
 
@@ -54,10 +63,12 @@ class ClientMethod:
     definition: str
 
     @classmethod
-    def of(cls, spec: MethodSpec, types: Types, scope: Scope, constant: str) -> ClientMethod:
+    def of(
+        cls, spec: MethodSpec, types: Types, scope: Scope, constant: str, *, sync: bool = False
+    ) -> ClientMethod:
         """Return the source of a method, whose definition is the global name ``constant``."""
         scope.sibling(_MESSAGES, "SCHEMA")
-        method = _Method(spec, types, scope, constant)
+        method = _Method(spec, types, scope, constant, "" if sync else "Async")
         documentation = docstring(_documentation(spec), indent=8)
         if spec.client_streaming:
             source = f"{method.of_requests()}\n{documentation}\n{method.stream_body()}"
@@ -72,10 +83,13 @@ class ClientMethod:
 
 
 class _Method:
-    """The parts of a method."""
+    """The parts of a method; ``kind`` is ``Async``, or nothing when it blocks."""
 
-    def __init__(self, spec: MethodSpec, types: Types, scope: Scope, constant: str) -> None:
+    def __init__(
+        self, spec: MethodSpec, types: Types, scope: Scope, constant: str, kind: str
+    ) -> None:
         self._spec, self._types, self._scope, self._constant = spec, types, scope, constant
+        self._kind = kind
         # A model's parameters are named as on the server, other fields as those of their messages.
         self._names: Mapping[str, str] = (
             {field.name: field.name for field in spec.request.fields}
@@ -109,7 +123,7 @@ class _Method:
 
     def of_requests(self) -> str:
         """Return the signature that takes a stream of requests."""
-        iterable = self._scope.member("collections.abc", "AsyncIterable")
+        iterable = self._scope.member("collections.abc", f"{self._kind}Iterable")
         return self._signature(["self", f"requests: {iterable}[{self._request}]", "/"], False)
 
     def body(self) -> str:
@@ -144,6 +158,10 @@ class _Method:
         return _SHAPES[self._spec.client_streaming, self._spec.streaming]
 
     @property
+    def _is_coroutine(self) -> bool:
+        return bool(self._kind) and not self._spec.streaming
+
+    @property
     def _request(self) -> str:
         return self._types.class_in(self._spec.request.full_name, self._scope, _MESSAGES)
 
@@ -164,15 +182,14 @@ class _Method:
 
     def _signature(self, parameters: list[str], ellipsis: bool) -> str:
         name, returns = self._spec.python_name, self._result
-        head = f"async def {name}("
         if self._spec.streaming:
-            head = f"def {name}("
-            returns = f"{self._scope.member('collections.abc', 'AsyncIterator')}[{returns}]"
+            iterator = self._scope.member("collections.abc", f"{self._kind}Iterator")
+            returns = f"{iterator}[{returns}]"
+        head = f"{'async ' * self._is_coroutine}def {name}("
         return bracketed(head, parameters, f") -> {returns}:{' ...' * ellipsis}", indent=4)
 
     def _call(self, receiver: str) -> str:
-        awaited = "" if self._spec.streaming else "await "
-        return f"return {awaited}{receiver}.{self._shape[1]}("
+        return f"return {'await ' * self._is_coroutine}{receiver}.{self._shape[1]}("
 
 
 def _documentation(spec: MethodSpec) -> str:

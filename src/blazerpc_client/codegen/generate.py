@@ -28,12 +28,15 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def generate(schema: Schema, services: Sequence[ServiceSpec]) -> dict[str, bytes]:
+def generate(
+    schema: Schema, services: Sequence[ServiceSpec], *, sync: bool = False
+) -> dict[str, bytes]:
     """Return the files of a client package, by name.
 
     Args:
         schema: that the services were read from; the package carries it.
         services: one client class each.
+        sync: whether each has a blocking client too.
 
     The output is a function of the arguments alone, and laid out as ``ruff format`` would.
     """
@@ -60,8 +63,11 @@ def generate(schema: Schema, services: Sequence[ServiceSpec]) -> dict[str, bytes
         if isinstance(spec, MessageSpec)
     ]
     clients = [
-        ClientClass(spec, types, client_scope, prefix=len(services) > 1) for spec in services
+        ClientClass(spec, types, client_scope, prefix=len(services) > 1, sync=blocking)
+        for spec in services
+        for blocking in ([False, True] if sync else [False])
     ]
+    definitions = {method.definition: None for client in clients for method in client.methods}
     context = {
         "marker": MARKER,
         "import_from": import_from,
@@ -71,6 +77,7 @@ def generate(schema: Schema, services: Sequence[ServiceSpec]) -> dict[str, bytes
         "bound": [f'"{name}": {names[name]}' for name in specs],
         "message_scope": message_scope,
         "clients": clients,
+        "definitions": list(definitions),
         "client_scope": client_scope,
     }
     modules = {

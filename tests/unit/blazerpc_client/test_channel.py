@@ -4,10 +4,12 @@ import asyncio
 import socket
 import struct
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import h2.connection
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
@@ -28,7 +30,22 @@ from blazerpc_client import (
 from blazerpc_client.channel import Channel, parse_target
 from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
 
-ECHO, STREAM = "/test.Echo/Say", "/test.Echo/Repeat"
+
+@dataclass(frozen=True)
+class Call:
+    path: str
+    request_class: type[Message] = StringValue
+    response_class: type[Message] = StringValue
+
+
+ECHO, STREAM = Call("/test.Echo/Say"), Call("/test.Echo/Repeat")
+
+
+def text(message: Message) -> str:
+    assert isinstance(message, StringValue)
+    return message.value
+
+
 #: No answer takes so long; a call that hangs fails, and says so.
 SOON = CallOptions(timeout=5)
 
@@ -56,15 +73,15 @@ class Echo:
 
     def __mapping__(self) -> dict[str, Handler]:
         return {
-            ECHO: Handler(self.say, Cardinality.UNARY_UNARY, StringValue, StringValue),
-            STREAM: Handler(self.repeat, Cardinality.UNARY_STREAM, StringValue, StringValue),
+            ECHO.path: Handler(self.say, Cardinality.UNARY_UNARY, StringValue, StringValue),
+            STREAM.path: Handler(self.repeat, Cardinality.UNARY_STREAM, StringValue, StringValue),
         }
 
 
 async def say(target: str, options: CallOptions = SOON) -> str:
     channel = Channel(target)
     try:
-        return (await channel.unary(ECHO, StringValue(value="a"), StringValue, options)).value
+        return text(await channel.unary(ECHO, StringValue(value="a"), options))
     finally:
         channel.close()
         await asyncio.sleep(0)
@@ -74,8 +91,8 @@ async def repeat(target: str, value: str, heard: list[str]) -> None:
     channel = Channel(target)
     try:
         request = StringValue(value=value)
-        async for message in channel.server_stream(STREAM, request, StringValue, SOON):
-            heard.append(message.value)  # noqa: PERF401 - those before an error count
+        async for message in channel.server_stream(STREAM, request, SOON):
+            heard.append(text(message))  # noqa: PERF401 - those before an error count
     finally:
         channel.close()
         await asyncio.sleep(0)
@@ -196,13 +213,11 @@ async def test_what_came_before_a_stream_failed_is_heard() -> None:
 async def test_a_stream_can_be_left_early() -> None:
     async with serving_handlers(Echo()) as target:
         channel = Channel(target)
-        async for message in channel.server_stream(
-            STREAM, StringValue(value="a"), StringValue, SOON
-        ):
-            assert message.value == "a"
+        async for message in channel.server_stream(STREAM, StringValue(value="a"), SOON):
+            assert text(message) == "a"
             break
         # The connection goes on.
-        assert (await channel.unary(ECHO, StringValue(value="b"), StringValue, SOON)).value == "b"
+        assert text(await channel.unary(ECHO, StringValue(value="b"), SOON)) == "b"
         channel.close()
         await asyncio.sleep(0)
 
@@ -240,7 +255,7 @@ async def test_a_deadline_holds_for_a_stream_too() -> None:
         channel = Channel(address(listener))
         options = CallOptions(timeout=0.05)
         with pytest.raises(DeadlineExceeded):
-            async for _ in channel.server_stream(STREAM, StringValue(), StringValue, options):
+            async for _ in channel.server_stream(STREAM, StringValue(), options):
                 pass
         channel.close()
         await asyncio.sleep(0)
@@ -282,11 +297,11 @@ async def test_a_channel_connects_again_when_its_server_is_back() -> None:
     request = StringValue(value="?")
     async with answering(answer(OK, MESSAGE, DONE)) as target:
         channel = Channel(target)
-        assert (await channel.unary(ECHO, request, StringValue, SOON)).value == "a"
+        assert text(await channel.unary(ECHO, request, SOON)) == "a"
     with pytest.raises(Unavailable, match=f"cannot reach {target}"):
-        await channel.unary(ECHO, request, StringValue, SOON)
+        await channel.unary(ECHO, request, SOON)
     async with answering(answer(OK, MESSAGE, DONE), int(target.rpartition(":")[2])):
-        assert (await channel.unary(ECHO, request, StringValue, SOON)).value == "a"
+        assert text(await channel.unary(ECHO, request, SOON)) == "a"
         channel.close()
         await asyncio.sleep(0)
 
@@ -295,7 +310,7 @@ async def test_closing_fails_the_calls_in_flight() -> None:
     arrived = asyncio.Event()
     async with answering(lambda connection, stream: arrived.set()) as target:
         channel = Channel(target)
-        call = asyncio.create_task(channel.unary(ECHO, StringValue(), StringValue, SOON))
+        call = asyncio.create_task(channel.unary(ECHO, StringValue(), SOON))
         await arrived.wait()
         channel.close()
         with pytest.raises(Unavailable, match=target):

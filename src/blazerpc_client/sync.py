@@ -1,0 +1,153 @@
+"""The base class of generated blocking clients: the asynchronous client, in a thread of its own."""
+
+from __future__ import annotations
+
+import atexit
+import copy
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from types import TracebackType
+from typing import Self, TypeVar
+
+try:
+    from anyio import to_thread
+    from anyio.from_thread import start_blocking_portal
+except ImportError as error:
+    raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from error
+
+from blazerpc_client.channel import Metadata
+from blazerpc_client.client import ServiceClient
+from blazerpc_client.schema import (
+    BidirectionalMethod,
+    ClientStreamMethod,
+    StreamMethod,
+    UnaryMethod,
+)
+from blazerpc_client.verify import Verify
+
+T = TypeVar("T")
+Request = TypeVar("Request")
+
+
+class SyncServiceClient:
+    """Base of generated blocking clients. Threads may share one; an event loop must not call it.
+
+    Args:
+        target: the server's ``HOST:PORT``.
+        timeout: seconds each call may take; None sets no deadline.
+        metadata: sent with every call.
+        verify: as for ``ServiceClient``.
+
+    Raises:
+        InvalidArgument: for a target, metadata or a ``verify`` of another form.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        verify: Verify = "off",
+    ) -> None:
+        self._client = ServiceClient(target, timeout=timeout, metadata=metadata, verify=verify)
+        self._thread = ExitStack()
+        self._portal = self._thread.enter_context(start_blocking_portal())
+        self._thread.callback(self._portal.call, self._client.close)
+        # The thread cannot be left to the interpreter's end: it would wait for an answer for ever.
+        atexit.register(self._thread.close)
+
+    def with_options(
+        self, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Self:
+        """Return the same client with other options for its calls, on the same connection.
+
+        Args:
+            timeout: seconds each call may take; None keeps the client's own.
+            metadata: added to the client's own, over keys of the same name.
+
+        Raises:
+            InvalidArgument: for metadata that gRPC cannot carry.
+        """
+        other = copy.copy(self)
+        other._client = self._client.with_options(timeout=timeout, metadata=metadata)
+        return other
+
+    def close(self) -> None:
+        """Close the connection; calls in flight fail with ``Unavailable``.
+
+        Calls after it raise ``RuntimeError``. It may be closed again.
+        """
+        atexit.unregister(self._thread.close)
+        self._thread.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _unary(
+        self, method: UnaryMethod[T], arguments: dict[str, object], message: object = None
+    ) -> T:
+        return self._portal.call(self._client._unary, method, arguments, message)
+
+    def _stream(
+        self, method: StreamMethod[T], arguments: dict[str, object], message: object = None
+    ) -> Iterator[T]:
+        # Not in the generator: arguments are checked here and now.
+        return self._each(self._client._stream(method, arguments, message))
+
+    def _client_stream(
+        self, method: ClientStreamMethod[Request, T], requests: Iterable[Request]
+    ) -> T:
+        return self._portal.call(self._client._client_stream, method, _in_threads(requests))
+
+    def _bidirectional(
+        self, method: BidirectionalMethod[Request, T], requests: Iterable[Request]
+    ) -> Iterator[T]:
+        return self._each(self._client._bidirectional(method, _in_threads(requests)))
+
+    def _each(self, results: AsyncIterator[T]) -> Iterator[T]:
+        try:
+            while True:
+                item = self._portal.call(_next, results)
+                if item is None:
+                    return
+                yield item[0]
+        finally:
+            self._portal.call(_close, results)
+
+
+async def _next(results: AsyncIterator[T]) -> tuple[T] | None:
+    """Return the next result, None at the end."""
+    async for result in results:
+        return (result,)
+    return None
+
+
+async def _close(results: AsyncIterator[T]) -> None:
+    if isinstance(results, AsyncGenerator):
+        await results.aclose()
+
+
+async def _in_threads(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield the items of an iterable that may block."""
+    iterator = iter(items)
+    while True:
+        # Abandoned, because the server may answer while the iterable still waits.
+        found = await to_thread.run_sync(_taken, iterator, abandon_on_cancel=True)
+        if not found:
+            return
+        yield found[0]
+
+
+def _taken(iterator: Iterator[T]) -> tuple[T, ...]:
+    """Return the next item, or nothing. ``StopIteration`` cannot leave a thread."""
+    return tuple(islice(iterator, 1))
