@@ -13,8 +13,8 @@ from typing import Self, TypeVar
 try:
     from anyio import to_thread
     from anyio.from_thread import start_blocking_portal
-except ImportError as error:
-    raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from error
+except ImportError as _error:
+    raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
 from blazerpc_client.channel import Metadata
 from blazerpc_client.client import ServiceClient

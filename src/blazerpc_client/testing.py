@@ -17,7 +17,7 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from google.protobuf.message import Message
 
@@ -35,6 +35,10 @@ T = TypeVar("T")
 _END: Final = object()
 
 
+#: Two steps, method before function, so that a type checker takes P and T from the method alone.
+_Decorator: TypeAlias = Callable[[Callable[P, T]], Callable[P, T]]
+
+
 class FakeServer(Generic[C]):
     """Functions that answer the calls of a generated client.
 
@@ -47,28 +51,25 @@ class FakeServer(Generic[C]):
         self._functions: dict[str, Callable[..., object]] = {}
 
     @overload
-    def answer(
-        self,
-        method: Callable[Concatenate[C, P], Coroutine[Any, Any, T]],
-        function: Callable[P, Awaitable[T] | T],
-    ) -> None: ...
+    def answers(
+        self, method: Callable[Concatenate[C, P], Coroutine[Any, Any, T]]
+    ) -> _Decorator[P, Awaitable[T] | T]: ...
 
     @overload
-    def answer(
-        self,
-        method: Callable[Concatenate[C, P], AsyncIterator[T]],
-        function: Callable[P, Iterable[T] | AsyncIterable[T]],
-    ) -> None: ...
+    def answers(
+        self, method: Callable[Concatenate[C, P], AsyncIterator[T]]
+    ) -> _Decorator[P, Iterable[T] | AsyncIterable[T]]: ...
 
-    def answer(self, method: Callable[..., object], function: Callable[..., object]) -> None:
-        """Have ``function`` answer the calls of ``method``.
+    def answers(self, method: Callable[..., object]) -> object:
+        """Have the decorated function answer the calls of ``method``.
 
         Args:
             method: of the generated class, such as ``InferenceClient.predict_sentiment``.
-            function: takes the arguments of a model by name; of another service, the request or the
-                asynchronous iterable of them. It returns the result, or an iterable of them where
-                the method does, and may be a coroutine function or an asynchronous generator. What
-                it raises, the call raises.
+
+        The function takes the arguments of a model by name; of another service, the request or the
+        asynchronous iterable of them. It returns the result, or an iterable of them where the
+        method does, and may be a coroutine function or an asynchronous generator. What it raises,
+        the call raises.
 
         Raises:
             ValueError: when the class has no such method.
@@ -76,7 +77,12 @@ class FakeServer(Generic[C]):
         name = getattr(method, "__name__", repr(method))
         if getattr(self._class, name, None) is not method:
             raise ValueError(f"{name} is no method of {self._class.__name__}")
-        self._functions[name] = function
+
+        def register(function: Callable[..., object]) -> Callable[..., object]:
+            self._functions[name] = function
+            return function
+
+        return register
 
     def client(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> C:
         """Return a client whose calls are answered.

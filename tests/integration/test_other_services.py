@@ -319,7 +319,7 @@ async def test_a_stream_fails_with_its_status(others: Any, zoo: Any) -> None:
 
 
 async def test_functions_can_answer_in_its_place(others: Any) -> None:
-    server = FakeServer(others.ZooServiceClient)
+    server: Any = FakeServer(others.ZooServiceClient)
     zoo = server.client(timeout=20)
 
     async def import_all(animals: AsyncIterator[Any]) -> Any:
@@ -329,10 +329,10 @@ async def test_functions_can_answer_in_its_place(others: Any) -> None:
         async for animal in animals:
             yield animal
 
-    server.answer(others.ZooServiceClient.import_, lambda request: request)
-    server.answer(others.ZooServiceClient.import_all, import_all)
-    server.answer(others.ZooServiceClient.export, lambda request: request.str)
-    server.answer(others.ZooServiceClient.chat, chat)
+    server.answers(others.ZooServiceClient.import_)(lambda request: request)
+    server.answers(others.ZooServiceClient.import_all)(import_all)
+    server.answers(others.ZooServiceClient.export)(lambda request: request.str)
+    server.answers(others.ZooServiceClient.chat)(chat)
     sent = animal(others)
     assert await zoo.import_(sent) == sent
     assert await zoo.import_(from_="x") == others.ZooV1Animal(from_="x")

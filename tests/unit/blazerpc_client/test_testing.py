@@ -28,9 +28,9 @@ async def test_functions_answer_with_the_types_of_the_client() -> None:
     def tokens(*, prompt: str, count: int, seed: int) -> Iterator[str]:
         yield from [prompt, str(count), str(seed)]
 
-    server.answer(InferenceClient.predict_sentiment, sentiment)
-    server.answer(InferenceClient.predict_digits, digits)
-    server.answer(InferenceClient.predict_tokens, tokens)
+    server.answers(InferenceClient.predict_sentiment)(sentiment)
+    server.answers(InferenceClient.predict_digits)(digits)
+    server.answers(InferenceClient.predict_tokens)(tokens)
     async with server.client() as client:
         assert isinstance(client, InferenceClient)
         assert await client.predict_sentiment(text="four") == 4.0
@@ -49,7 +49,7 @@ async def test_a_stream_can_be_asynchronous() -> None:
         await asyncio.sleep(0)
         yield prompt
 
-    server.answer(InferenceClient.predict_tokens, tokens)
+    server.answers(InferenceClient.predict_tokens)(tokens)
     client = server.client()
     found = [token async for token in client.predict_tokens(prompt="a", count=2, seed=3)]
     assert found == ["a", "a"]
@@ -57,7 +57,7 @@ async def test_a_stream_can_be_asynchronous() -> None:
 
 async def test_what_is_not_given_is_none_and_classes_are_the_packages() -> None:
     server = FakeServer(RowsClient)
-    server.answer(RowsClient.predict_optional_document, lambda *, value=None: value)
+    server.answers(RowsClient.predict_optional_document)(lambda *, value=None: value)
     client = server.client()
     assert await client.predict_optional_document() is None
     assert isinstance(client, RowsClient)
@@ -81,7 +81,7 @@ async def test_arguments_are_checked_as_ever() -> None:
         called = True
         return np.zeros((1, 10))
 
-    server.answer(InferenceClient.predict_digits, digits)
+    server.answers(InferenceClient.predict_digits)(digits)
     with pytest.raises(InvalidArgument) as caught:
         await server.client().predict_digits(x=np.zeros((1, 65), np.float32))
     assert caught.value.field == "x"
@@ -91,7 +91,7 @@ async def test_arguments_are_checked_as_ever() -> None:
 @pytest.mark.parametrize("wrong", [np.zeros((1, 9)), np.zeros((2, 10)), np.zeros((1, 10), "f4")])
 async def test_results_are_what_the_schema_says(wrong: npt.NDArray[np.float64]) -> None:
     server = FakeServer(InferenceClient)
-    server.answer(InferenceClient.predict_digits, lambda *, x: wrong)
+    server.answers(InferenceClient.predict_digits)(lambda *, x: wrong)
     with pytest.raises(Internal, match=r"predict_digits\(\) gave what the schema does not allow"):
         await server.client().predict_digits(x=np.zeros((1, 64), np.float32))
 
@@ -107,8 +107,8 @@ async def test_what_a_function_raises_the_call_raises(error: Exception) -> None:
         yield "first"
         raise error
 
-    server.answer(InferenceClient.predict_sentiment, sentiment)
-    server.answer(InferenceClient.predict_tokens, tokens)
+    server.answers(InferenceClient.predict_sentiment)(sentiment)
+    server.answers(InferenceClient.predict_tokens)(tokens)
     client = server.client(timeout=20)
     with pytest.raises(type(error), match="no"):
         await client.predict_sentiment(text="x")
@@ -129,8 +129,8 @@ async def test_deadlines_pass() -> None:
         yield "first"
         await asyncio.Event().wait()
 
-    server.answer(InferenceClient.predict_sentiment, sentiment)
-    server.answer(InferenceClient.predict_tokens, tokens)
+    server.answers(InferenceClient.predict_sentiment)(sentiment)
+    server.answers(InferenceClient.predict_tokens)(tokens)
     client = server.client(timeout=0.05)
     with pytest.raises(DeadlineExceeded):
         await client.predict_sentiment(text="x")
@@ -143,7 +143,4 @@ async def test_deadlines_pass() -> None:
 def test_a_method_of_another_class_is_refused() -> None:
     server = FakeServer(InferenceClient)
     with pytest.raises(ValueError, match="predict_span is no method of InferenceClient"):
-        server.answer(
-            RowsClient.predict_span,  # type: ignore[arg-type]  # that is the mistake
-            lambda *, value: value,
-        )
+        server.answers(RowsClient.predict_span)  # type: ignore[arg-type]  # that is the mistake
