@@ -4,15 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# The oldest mypy that is supported, beside the newest: tests run both.
+OLDEST_MYPY := 1.15.0
+
 .PHONY: setup demo test check stubs bench format clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	rm -rf $(VENV)/oldest-mypy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/oldest-mypy mypy==$(OLDEST_MYPY)
 	touch $(READY)
 
 demo: setup

@@ -20,13 +20,19 @@ from tests.conftest import ROOT
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/typing/*.py"))
 REPORT = re.compile(r"^(?P<file>[^:]+):(?P<line>\d+): error: (?P<text>.*)$")
 
+#: What has tensors without npt.NDArray, which mypy's plugin alone can read.
+FOR_THE_PLUGIN = "tests/typing/server.py"
 
-@pytest.fixture(scope="module")
-def reported() -> dict[tuple[str, int], str]:
-    """What mypy says, by file and line."""
+#: The oldest mypy that is supported; `make setup` puts it there.
+OLDEST = Path(sys.prefix) / "oldest-mypy"
+
+
+def reports_of_mypy(*arguments: str, path: Path | None = None) -> dict[tuple[str, int], str]:
+    """Return what mypy says, by file and line."""
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--exclude", "^$", *FILES],
+        [sys.executable, "-m", "mypy", "--exclude", "^$", *arguments],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(path)} if path else None,
         capture_output=True,
         text=True,
         check=False,
@@ -38,6 +44,12 @@ def reported() -> dict[tuple[str, int], str]:
             place = match["file"], int(match["line"])
             reports[place] = f"{reports.get(place, '')} {match['text']}"
     return reports
+
+
+@pytest.fixture(scope="module")
+def reported() -> dict[tuple[str, int], str]:
+    """What the newest mypy says."""
+    return reports_of_mypy(*FILES)
 
 
 def marked(file: str) -> dict[int, str]:
@@ -61,6 +73,20 @@ def test_errors_are_where_they_are_expected_and_nowhere_else(
         assert text in found[line], f"{file}:{line}"
 
 
+def test_the_oldest_mypy_finds_the_same_errors() -> None:
+    assert OLDEST.is_dir(), "run `make setup`"
+    found = reports_of_mypy("--cache-dir", str(OLDEST / ".cache"), *FILES, path=OLDEST)
+    assert sorted(found) == sorted((file, line) for file in FILES for line in marked(file))
+
+
+def test_without_the_plugin_the_same_is_known(tmp_path: Path) -> None:
+    files = [file for file in FILES if file != FOR_THE_PLUGIN]
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nmypy_path = src:stubs\n")
+    found = reports_of_mypy("--config-file", str(config), "--strict", *files)
+    assert sorted(found) == sorted((file, line) for file in files for line in marked(file))
+
+
 def basedpyright(*arguments: str) -> Any:
     """Return basedpyright's report, run where the packages are installed."""
     binaries = Path(sys.executable).parent
@@ -75,9 +101,8 @@ def basedpyright(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_basedpyright_agrees_about_the_clients() -> None:
-    # What tests/typing/server.py has without npt.NDArray is for mypy's plugin alone.
-    files = [file for file in FILES if not file.endswith("server.py")]
+def test_basedpyright_agrees() -> None:
+    files = [file for file in FILES if file != FOR_THE_PLUGIN]
     report = basedpyright(*files, "stubs")
     found = {
         (Path(said["file"]).relative_to(ROOT).as_posix(), said["range"]["start"]["line"] + 1)
