@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from blazerpc.codegen.lock import SchemaLock
-from blazerpc.codegen.servicer import InferenceServicer
-from blazerpc.config import BatchOptions, ServeOptions
-from blazerpc.exceptions import ConfigurationError, ValidationError
+from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
+from blazerpc.config import ExecutionOptions, ServeOptions, check_max_concurrent_requests
+from blazerpc.context import AppState
+from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
+from blazerpc.runtime.executor import described
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service
@@ -23,10 +27,21 @@ class BlazeApp:
 
     Args:
         name: of the app, for people.
-        enable_batching: whether models that can take many requests in one call do.
-        max_batch_size: requests in a batch, at most.
-        batch_timeout_ms: milliseconds that the first request of a batch waits for others.
+        enable_batching: whether models that can serve many requests in one call do.
+        max_batch_size: rows in a batch, at most.
+        batch_timeout_ms: milliseconds that a batch waits after its first request, at most.
         middleware: sees every call, the first of them first.
+        max_queue_size: requests that wait for one model, at most; others are refused.
+        max_concurrency: calls of one model's code at one time; see ``ExecutionOptions``.
+        max_concurrent_requests: calls of all models at one time, at most; others are refused.
+        lifespan: gets the app; entered before the models are built, left after they are closed. A
+            mapping that it gives becomes attributes of ``state``.
+
+    The options from ``enable_batching`` to ``max_concurrency`` are those of every model that says
+    nothing else.
+
+    Attributes:
+        state: what the calls share.
 
     Raises:
         ConfigurationError: for an option out of its bounds.
@@ -39,31 +54,87 @@ class BlazeApp:
         max_batch_size: int = 32,
         batch_timeout_ms: float = 10.0,
         middleware: Sequence[Middleware] | None = None,
+        *,
+        max_queue_size: int = 1000,
+        max_concurrency: int | None = None,
+        max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS,
+        lifespan: Callable[[BlazeApp], AbstractAsyncContextManager[Mapping[str, object] | None]]
+        | None = None,
     ) -> None:
         self.name = name
         self.registry: ModelRegistry = ModelRegistry()
-        self.batching: BatchOptions = BatchOptions(
-            enabled=enable_batching, max_size=max_batch_size, timeout_ms=batch_timeout_ms
+        self.state: AppState = AppState()
+        self.options: ExecutionOptions = ExecutionOptions(
+            enable_batching=enable_batching,
+            max_batch_size=max_batch_size,
+            batch_timeout_ms=batch_timeout_ms,
+            max_queue_size=max_queue_size,
+            max_concurrency=max_concurrency,
         )
         self.middleware: list[Middleware] = list(middleware or ())
+        self._max_concurrent_requests = check_max_concurrent_requests(max_concurrent_requests)
+        self._lifespan = lifespan
 
-    def model(self, name: str, version: str = "1", streaming: bool = False) -> Callable[[F], F]:
-        """Register the decorated function as a model; the function stays what it is.
+    def model(
+        self,
+        name: str,
+        version: str = "1",
+        streaming: bool = False,
+        *,
+        batch: bool = False,
+        isolate_failures: bool = False,
+        enable_batching: bool | None = None,
+        max_batch_size: int | None = None,
+        batch_timeout_ms: float | None = None,
+        max_queue_size: int | None = None,
+        max_concurrency: int | None = None,
+    ) -> Callable[[F], F]:
+        """Register the decorated function or class as a model; it stays what it is.
+
+        An instance of a class is built when the server starts; its ``__call__`` is the model, and
+        its methods ``warmup`` and ``close`` are called, if there are such, before the first call
+        and after the last.
 
         Args:
             name: letters, digits, ``-`` and ``_``, a letter first.
             version: letters, digits and ``_``.
             streaming: a generator function annotated with the type of one item is a stream; one
                 annotated ``Iterator[...]`` or ``AsyncIterator[...]`` is without being told.
+            batch: the function takes a ``list[T]`` for each parameter and returns a ``list[R]``; a
+                request has one ``T`` and gets one ``R``.
+            isolate_failures: when a batch fails, run its requests again, each alone.
+            enable_batching: this and what follows it replace the app's options; None keeps them.
+            max_batch_size: likewise.
+            batch_timeout_ms: likewise.
+            max_queue_size: likewise.
+            max_concurrency: likewise.
 
         Raises:
             ValidationError: naming the model, the parameter, and what would do.
+            ConfigurationError: for an option out of its bounds.
         """
         if callable(name):
             raise ValidationError('a model needs a name: @app.model("name")')
+        given: dict[str, Any] = {
+            "enable_batching": enable_batching,
+            "max_batch_size": max_batch_size,
+            "batch_timeout_ms": batch_timeout_ms,
+            "max_queue_size": max_queue_size,
+            "max_concurrency": max_concurrency,
+        }
+        changes = {option: value for option, value in given.items() if value is not None}
+        options = replace(self.options, **changes)
 
         def register(func: F) -> F:
-            self.registry.register(name, version, func, streaming)
+            self.registry.register(
+                name,
+                version,
+                func,
+                streaming,
+                batch=batch,
+                isolate_failures=isolate_failures,
+                options=options,
+            )
             return func
 
         return register
@@ -73,6 +144,7 @@ class BlazeApp:
 
         Raises:
             ConfigurationError: for an app without models, or an address that cannot be had.
+            StartupError: when the lifespan or the construction of a model fails.
         """
         options = ServeOptions(host=host, port=port)
         await self.server(options).start(options.host, options.port)
@@ -86,8 +158,34 @@ class BlazeApp:
         """
         if not self.registry.list_models():
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
-        lock = None if options.lock is None else SchemaLock.read(options.lock)
-        servicer = InferenceServicer(self.registry, lock)
+        servicer = InferenceServicer(
+            self.registry,
+            None if options.lock is None else SchemaLock.read(options.lock),
+            state=self.state,
+            lifespan=self._entered,
+            max_concurrent_requests=self._max_concurrent_requests,
+        )
         health = build_health_service([servicer])
         handlers = build_reflection_service([servicer, health], servicer.schema)
         return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
+
+    @asynccontextmanager
+    async def _entered(self) -> AsyncIterator[None]:
+        """Be in the lifespan.
+
+        Raises:
+            StartupError: when entering it fails.
+        """
+        if self._lifespan is None:
+            yield
+            return
+        manager = self._lifespan(self)
+        try:
+            given = await manager.__aenter__()
+        except Exception as error:
+            raise StartupError(f"the lifespan failed: {described(error)}") from error
+        try:
+            vars(self.state).update(given or {})
+            yield
+        finally:
+            await manager.__aexit__(None, None, None)

@@ -9,25 +9,38 @@ from blazerpc.exceptions import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions:
-    """How requests are batched.
+class ExecutionOptions:
+    """How the calls of a model are run: an app's options, or those of one of its models.
 
     Attributes:
-        enabled: whether models that can take many requests in one call do.
-        max_size: requests in a batch, at most.
-        timeout_ms: milliseconds that the first request of a batch waits for others, at most.
+        enable_batching: whether a model that can serve many requests in one call does.
+        max_batch_size: rows in a batch (requests, of a ``batch=True`` model), at most. A request
+            that has more rows runs alone.
+        batch_timeout_ms: milliseconds that a batch waits for others after its first request, at
+            most; it waits only while that can help.
+        max_queue_size: requests that wait for their model, at most.
+        max_concurrency: calls of the model's code at one time, at most. None is 1 for a batched
+            model, the number of threads for a synchronous function, no bound for others.
 
     Raises:
         ConfigurationError: naming the option and its bound.
     """
 
-    enabled: bool = True
-    max_size: int = 32
-    timeout_ms: float = 10.0
+    enable_batching: bool = True
+    max_batch_size: int = 32
+    batch_timeout_ms: float = 10.0
+    max_queue_size: int = 1000
+    max_concurrency: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.max_size >= 1, "max_batch_size", self.max_size, "at least 1")
-        _check(0 <= self.timeout_ms < 3.6e6, "batch_timeout_ms", self.timeout_ms, "0 to an hour")
+        _check_type(self.enable_batching, "enable_batching", bool)
+        _check_count(self.max_batch_size, "max_batch_size")
+        _check_type(self.batch_timeout_ms, "batch_timeout_ms", int, float)
+        holds = 0 <= self.batch_timeout_ms < 3.6e6
+        _check(holds, "batch_timeout_ms", self.batch_timeout_ms, "0 to an hour")
+        _check_count(self.max_queue_size, "max_queue_size", least=0)
+        if self.max_concurrency is not None:
+            _check_count(self.max_concurrency, "max_concurrency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +67,28 @@ class ServeOptions:
         _check(bool(self.host), "host", self.host, "an address")
         _check(0 <= self.port < 1 << 16, "port", self.port, "0 to 65535")
         _check(0 <= self.grace_period < 3600, "grace_period", self.grace_period, "0 to an hour")
+
+
+def check_max_concurrent_requests(value: int) -> int:
+    """Return ``value``, the bound on an app's calls at one time.
+
+    Raises:
+        ConfigurationError: when it is below 1.
+    """
+    _check_count(value, "max_concurrent_requests")
+    return value
+
+
+def _check_count(value: object, option: str, *, least: int = 1) -> None:
+    _check_type(value, option, int)
+    assert isinstance(value, int)
+    _check(value >= least, option, value, f"at least {least}")
+
+
+def _check_type(value: object, option: str, *kinds: type) -> None:
+    # True is an int, and no number of anything.
+    right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    _check(right, option, value, f"of type {' or '.join(kind.__name__ for kind in kinds)}")
 
 
 def _check(holds: bool, option: str, value: object, bound: str) -> None:

@@ -47,9 +47,10 @@ def run(main: Coroutine[object, object, None]) -> None:
 async def _serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
     server = app.server(options)
     await server.listen(options.host, options.port)
-    console.print(served(app))
-    # Last, and on a line of its own: whoever started this process can wait for it.
-    console.print(f"Serving on {options.host}:{server.port}", highlight=False)
+    if server.is_serving:
+        console.print(served(app))
+        # Last, and on a line of its own: whoever started this process can wait for it.
+        console.print(f"Serving on {options.host}:{server.port}", highlight=False)
     await server.wait()
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-from typing import TypeAlias
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
+from typing import Final, TypeAlias, cast
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality, Handler, Status
@@ -13,14 +20,22 @@ from grpclib.server import Stream
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
-from blazerpc.runtime.errors import as_grpc_errors, invalid_argument
-from blazerpc.runtime.executor import ModelExecutor
-from blazerpc.runtime.registry import ModelInfo, ModelRegistry
+from blazerpc.context import AppState, Context
+from blazerpc.runtime.errors import RefusedError, as_grpc_errors, invalid_argument
+from blazerpc.runtime.limiter import Limiter
+from blazerpc.runtime.model import ModelInfo
+from blazerpc.runtime.registry import ModelRegistry
+from blazerpc.runtime.runner import ModelRunner, Request, SingleRunner, model_runner
 from blazerpc.runtime.serialization import ModelCodec
 from blazerpc_client.schema import Schema
-from blazerpc_client.wire.tensors import Dims
 
 Call: TypeAlias = Stream[Message, Message]
+
+#: What the servicer enters before its models are built, and leaves when they are closed.
+Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+
+#: Calls of all models at one time.
+MAX_CONCURRENT_REQUESTS: Final = 4096
 
 
 class InferenceServicer:
@@ -28,13 +43,32 @@ class InferenceServicer:
 
     Models are read once, here: one that is registered later is not served.
 
+    Args:
+        registry: of the models.
+        lock: with their numbers on the wire.
+        state: that the calls' contexts have.
+        lifespan: entered by ``startup`` and left by ``shutdown``.
+        max_concurrent_requests: calls of all models at one time; others are refused.
+
     Attributes:
         schema: of the service.
     """
 
-    def __init__(self, registry: ModelRegistry, lock: SchemaLock | None = None) -> None:
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        lock: SchemaLock | None = None,
+        *,
+        state: AppState | None = None,
+        lifespan: Lifespan = nullcontext,
+        max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS,
+    ) -> None:
         self.schema: Schema = build_schema(registry, lock)
-        self._executors: list[ModelExecutor] = []
+        self._state = state or AppState()
+        self._lifespan = lifespan
+        self._calls = Limiter(max_concurrent_requests, 0, "the server")
+        self._runners: list[ModelRunner] = []
+        self._running = AsyncExitStack()
         self._mapping = {
             f"/{SERVICE_NAME}/{model.rpc}": self._handler(model) for model in registry.list_models()
         }
@@ -43,21 +77,30 @@ class InferenceServicer:
         """Return grpclib's table: the path of each rpc, and what serves it."""
         return self._mapping
 
-    def close(self) -> None:
-        """Let the models' threads end."""
-        for executor in self._executors:
-            executor.close()
+    async def startup(self) -> None:
+        """Enter the lifespan, and build and warm up the models.
+
+        Raises:
+            StartupError: when the code of one of them raises; what was begun is ended.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._lifespan())
+            for runner in self._runners:
+                stack.push_async_callback(runner.stop)
+                await runner.start()
+            self._running = stack.pop_all()
+
+    async def shutdown(self) -> None:
+        """Close the models, let their threads end, and leave the lifespan."""
+        await self._running.aclose()
 
     def _handler(self, model: ModelInfo) -> Handler:
         codec = ModelCodec(model, self.schema, method_full_name(model))
-        executor = ModelExecutor(model)
-        self._executors.append(executor)
-        if model.streaming:
-            function = _streaming(model, codec, executor)
-            cardinality = Cardinality.UNARY_STREAM
-        else:
-            function = _unary(model, codec, executor)
-            cardinality = Cardinality.UNARY_UNARY
+        runner = model_runner(model)
+        self._runners.append(runner)
+        served = _Served(runner, codec, self._calls, self._state)
+        function = served.stream if model.streaming else served.unary
+        cardinality = Cardinality.UNARY_STREAM if model.streaming else Cardinality.UNARY_UNARY
         return Handler(function, cardinality, codec.request_class, codec.response_class)
 
 
@@ -66,36 +109,91 @@ def build_servicer(registry: ModelRegistry) -> InferenceServicer:
     return InferenceServicer(registry)
 
 
-def _unary(
-    model: ModelInfo, codec: ModelCodec, executor: ModelExecutor
-) -> Callable[[Call], Awaitable[None]]:
-    what = f"model {model.name!r}"
+class _Served:
+    """One model's handlers."""
 
-    async def handle(stream: Call) -> None:
-        dims: Dims = {}
-        with as_grpc_errors(what):
-            arguments = codec.decode(await _receive(stream), dims)
-            response = codec.encode(await executor.execute(arguments), dims)
-        await stream.send_message(response)
+    def __init__(
+        self, runner: ModelRunner, codec: ModelCodec, calls: Limiter, state: AppState
+    ) -> None:
+        self._runner = runner
+        self._codec = codec
+        self._calls = calls
+        self._state = state
+        self._what = f"model {runner.model.name!r}"
+        self._path = f"/{SERVICE_NAME}/{runner.model.rpc}"
 
-    return handle
+    async def unary(self, stream: Call) -> None:
+        """Answer a call with one result."""
+        async with self._answered(stream) as request:
+            dims = request.dims
+            response = self._codec.encode(await self._runner.call(request), dims)
+            await stream.send_message(response)
+
+    async def stream(self, stream: Call) -> None:
+        """Answer a call with a stream of results."""
+        runner = self._runner
+        assert isinstance(runner, SingleRunner)
+        async with self._answered(stream) as request, aclosing(runner.stream(request)) as results:
+            async for result in results:
+                # A size that only results have may differ from one item to the next.
+                await stream.send_message(self._codec.encode(result, dict(request.dims)))
+
+    @asynccontextmanager
+    async def _answered(self, stream: Call) -> AsyncIterator[Request]:
+        """Give the request of a call, and end the call with a status and what is known of it."""
+        request = Request(arguments={}, dims={}, context=self._context(stream))
+        try:
+            with as_grpc_errors(self._what):
+                slot = await self._calls.acquire()
+                try:
+                    await self._read(stream, request)
+                    yield request
+                finally:
+                    slot.leave()
+        except GRPCError as error:
+            more = error.metadata if isinstance(error, RefusedError) else {}
+            await stream.send_trailing_metadata(
+                status=error.status,
+                status_message=error.message,
+                status_details=error.details,
+                metadata=_trailing(request) | more,
+            )
+        else:
+            await stream.send_trailing_metadata(metadata=_trailing(request))
+
+    async def _read(self, stream: Call, request: Request) -> None:
+        with self._runner.incoming():
+            message = await _receive(stream)
+        now = request.arrived = time.monotonic()
+        if stream.deadline is not None:
+            request.deadline = now + stream.deadline.time_remaining()
+        request.arguments = self._codec.decode(message, request.dims)
+
+    def _context(self, stream: Call) -> Context | None:
+        if not self._runner.dependencies.need_context:
+            return None
+        return Context(
+            metadata=cast(Mapping[str, str | bytes], stream.metadata),
+            peer=stream.peer,
+            method=self._path,
+            deadline=stream.deadline,
+            app_state=self._state,
+        )
 
 
-def _streaming(
-    model: ModelInfo, codec: ModelCodec, executor: ModelExecutor
-) -> Callable[[Call], Awaitable[None]]:
-    what = f"model {model.name!r}"
-
-    async def handle(stream: Call) -> None:
-        dims: Dims = {}
-        with as_grpc_errors(what):
-            arguments = codec.decode(await _receive(stream), dims)
-            async with aclosing(executor.stream(arguments)) as results:
-                async for result in results:
-                    # A size that only results have may differ from one item to the next.
-                    await stream.send_message(codec.encode(result, dict(dims)))
-
-    return handle
+def _trailing(request: Request) -> dict[str, str | bytes]:
+    """Return the trailing metadata of a call: how it fared, and what its model has set."""
+    timing = request.timing
+    metadata: dict[str, str | bytes] = {}
+    if timing.queue is not None:
+        metadata["blaze-queue-ms"] = f"{timing.queue * 1000:.3f}"
+    if timing.compute is not None:
+        metadata["blaze-compute-ms"] = f"{timing.compute * 1000:.3f}"
+    if timing.batch_size is not None:
+        metadata["blaze-batch-size"] = str(timing.batch_size)
+    if request.context is not None:
+        metadata |= request.context.trailing_metadata
+    return metadata
 
 
 async def _receive(stream: Call) -> Message:

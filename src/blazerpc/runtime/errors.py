@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
-import uuid
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from blazerpc.exceptions import BlazeRPCError, InferenceError, ModelNotFoundError, ValidationError
+from blazerpc.exceptions import (
+    BlazeRPCError,
+    DeadlineExceededError,
+    InferenceError,
+    ModelNotFoundError,
+    OverloadedError,
+    ValidationError,
+)
 
 log: logging.Logger = logging.getLogger("blazerpc")
 
@@ -34,13 +41,32 @@ def invalid_argument(message: str, field: str | None) -> GRPCError:
     return GRPCError(Status.INVALID_ARGUMENT, text, [BadRequest(field_violations=[violation])])
 
 
+class RefusedError(GRPCError):
+    """No room for the call: when its caller may come back, in details and in metadata.
+
+    https://github.com/grpc/proposal/blob/master/A6-client-retries.md, Pushback
+    """
+
+    def __init__(self, error: OverloadedError) -> None:
+        milliseconds = math.ceil(error.retry_after * 1000)
+        info = RetryInfo()
+        info.retry_delay.FromMilliseconds(milliseconds)
+        super().__init__(Status.RESOURCE_EXHAUSTED, str(error), [info])
+        self.metadata: dict[str, str] = {"grpc-retry-pushback-ms": str(milliseconds)}
+
+
 def internal(what: str, error: BaseException) -> GRPCError:
-    """Log ``error`` under a new id, and return INTERNAL with that id and nothing of ``error``."""
-    error_id = uuid.uuid4().hex[:12]
-    # An InferenceError adds nothing to the exception that it was raised from.
-    cause = error.__cause__ or error
-    log.error("%s failed, error id %s: %s", what, error_id, error, exc_info=cause)
-    return GRPCError(Status.INTERNAL, f"{what} failed; error id {error_id}")
+    """Log ``error`` under an id, and return INTERNAL with that id and nothing of ``error``.
+
+    What failed a whole batch is logged once, and has one id for all of its callers.
+    """
+    ours = error if isinstance(error, InferenceError) else InferenceError(str(error))
+    if not ours.logged:
+        # An InferenceError adds nothing to the exception that it was raised from.
+        cause = error.__cause__ or error
+        log.error("%s failed, error id %s: %s", what, ours.error_id, error, exc_info=cause)
+        ours.logged = True
+    return GRPCError(Status.INTERNAL, f"{what} failed; error id {ours.error_id}")
 
 
 @contextmanager
@@ -56,6 +82,10 @@ def as_grpc_errors(what: str) -> Iterator[None]:
         raise invalid_argument(str(error), error.field) from None
     except ModelNotFoundError as error:
         raise GRPCError(Status.NOT_FOUND, str(error)) from None
+    except OverloadedError as error:
+        raise RefusedError(error) from None
+    except DeadlineExceededError as error:
+        raise GRPCError(Status.DEADLINE_EXCEEDED, str(error)) from None
     except BlazeRPCError as error:
         raise _user_status(error) or internal(what, error) from None
 

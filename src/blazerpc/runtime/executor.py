@@ -5,33 +5,41 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 import os
-import threading
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, aclosing, contextmanager
+from functools import partial
 from typing import Final, TypeVar
 
 from grpclib.exceptions import GRPCError
 
-from blazerpc.exceptions import InferenceError
-from blazerpc.runtime.registry import ModelInfo
+from blazerpc.exceptions import InferenceError, StartupError
+from blazerpc.runtime.handover import END, HandOver
+from blazerpc.runtime.limiter import Slot
+from blazerpc.runtime.model import ModelInfo
 from blazerpc.runtime.threads import DaemonPool
 from blazerpc.types import plain_function
 
 T = TypeVar("T")
 
-#: Threads that one model's synchronous code may take.
-MAX_THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
+log: logging.Logger = logging.getLogger("blazerpc")
 
-_END: Final = object()
+#: Threads that one model's synchronous code may take, unless ``max_concurrency`` says.
+MAX_THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
 
 
 class ModelExecutor:
     """Runs one model.
 
-    Synchronous code runs on threads of the model's own, at most ``MAX_THREADS``, with the caller's
-    context variables; the event loop goes on. A call that is cancelled gives up the result; its
-    function runs to its end.
+    Synchronous code runs on threads of the model's own, at most ``max_concurrency`` or
+    ``MAX_THREADS``, with the caller's context variables; the event loop goes on. A call that is
+    cancelled gives up the result; its function runs to its end.
+
+    Attributes:
+        asynchronous: whether the model's code runs on the event loop.
     """
 
     def __init__(self, model: ModelInfo) -> None:
@@ -39,84 +47,166 @@ class ModelExecutor:
         function = plain_function(model.func)
         self._is_async = inspect.iscoroutinefunction(function)
         self._is_async_generator = inspect.isasyncgenfunction(function)
-        self._pool = DaemonPool(MAX_THREADS, f"blazerpc-{model.name}")
+        self.asynchronous: bool = self._is_async or self._is_async_generator
+        self._call = model.func if model.factory is None else _not_built
+        self._instance: object = None
+        threads = model.options.max_concurrency or MAX_THREADS
+        self._pool = DaemonPool(threads, f"blazerpc-{model.name}")
 
-    async def execute(self, kwargs: Mapping[str, object]) -> object:
+    async def start(self) -> None:
+        """Build the model of a class, and warm it up.
+
+        Raises:
+            StartupError: when its code raises.
+        """
+        if self._model.factory is None:
+            return
+        name = self._model.factory.__name__
+        with _startup(f"model {self._model.name!r}: {name}()"):
+            self._instance = await self.in_thread(self._model.factory)
+        assert callable(self._instance)
+        self._call = self._instance
+        with _startup(f"model {self._model.name!r}: {name}.warmup()"):
+            await self._hook("warmup")
+
+    async def close(self) -> None:
+        """Close the model of a class, and let idle threads end; a busy one ends after its call."""
+        try:
+            if self._instance is not None:
+                await self._hook("close")
+        except Exception:
+            log.exception("closing model %r failed", self._model.name)
+        self._pool.shutdown(wait=False)
+
+    async def execute(self, kwargs: Mapping[str, object], slot: Slot | None = None) -> object:
         """Call the model, and return what it returns.
+
+        Args:
+            kwargs: of the function.
+            slot: kept for as long as the function runs, whatever becomes of this call.
 
         Raises:
             GRPCError: when the model raised one.
             InferenceError: from whatever else it raised.
         """
-        with self._failures():
+        with self.failures():
             if self._is_async:
-                result = self._model.func(**kwargs)
+                result = self._call(**kwargs)
             else:
                 context = contextvars.copy_context()
-                result = await self._in_thread(lambda: context.run(self._model.func, **kwargs))
+                result = await self.in_thread(partial(context.run, self._call, **kwargs), slot)
             return await result if inspect.isawaitable(result) else result
 
-    async def stream(self, kwargs: Mapping[str, object]) -> AsyncGenerator[object, None]:
+    async def stream(
+        self, kwargs: Mapping[str, object], slot: Slot | None = None
+    ) -> AsyncGenerator[object, None]:
         """Call the model, and yield what it yields; close this generator to close the model's.
+
+        Args:
+            kwargs: of the function.
+            slot: kept for as long as the generator runs, whatever becomes of this call.
 
         Raises:
             GRPCError: when the model raised one.
             InferenceError: from whatever else it raised; items before it were yielded.
         """
         if self._is_async_generator:
-            with self._failures():
-                items = self._model.func(**kwargs)
+            with self.failures():
+                items = self._call(**kwargs)
         else:
-            items = await self.execute(kwargs)
+            items = await self.execute(kwargs, slot)
         results = (
             self._iterate_async(items)
             if isinstance(items, AsyncIterable)
-            else self._iterate_sync(items)
+            else self._iterate_sync(items, slot)
         )
         async with aclosing(results):
             async for result in results:
                 yield result
 
-    def close(self) -> None:
-        """Let idle threads end; a busy one ends after its call."""
-        self._pool.shutdown(wait=False)
+    async def in_thread(self, call: Callable[[], T], slot: Slot | None = None) -> T:
+        """Return what ``call`` returns on one of the model's threads; the slot as in ``execute``.
+
+        Raises:
+            GRPCError: when it raised one.
+            InferenceError: from whatever else it raised.
+        """
+
+        def run() -> T:
+            # Wrapped here and not where it is awaited: a StopIteration cannot enter a future.
+            with self.failures():
+                return call()
+
+        future: Future[T] = self._pool.submit(run)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if slot is not None and not future.done():
+                slot.hold(future)
+            raise
+
+    async def _hook(self, name: str) -> None:
+        """Call an optional method of the model's."""
+        method: Callable[[], object] | None = getattr(self._instance, name, None)
+        if method is None:
+            return
+        if inspect.iscoroutinefunction(method):
+            await method()
+        else:
+            await self.in_thread(method)
 
     async def _iterate_async(self, items: AsyncIterable[object]) -> AsyncGenerator[object, None]:
         source = aiter(items)
         try:
             while True:
-                with self._failures():
-                    item = await anext(source, _END)
-                if item is _END:
+                with self.failures():
+                    item = await anext(source, END)
+                if item is END:
                     return
                 yield item
         finally:
             if isinstance(source, AsyncGenerator):
-                with self._failures():
+                with self.failures():
                     await source.aclose()
 
-    async def _iterate_sync(self, items: object) -> AsyncGenerator[object, None]:
-        with self._failures():
-            source = _Items(iter(items))  # type: ignore[call-overload]  # else: raises
+    async def _iterate_sync(self, items: object, slot: Slot | None) -> AsyncGenerator[object, None]:
+        with self.failures():
+            source = iter(items)  # type: ignore[call-overload]  # else: raises
+        handover = HandOver(source, self._pool, self.failures)
         try:
-            while (item := await self._in_thread(source.next)) is not _END:
+            while (item := await handover.take()) is not END:
                 yield item
         finally:
             # Not awaited: after a cancellation the generator may be in the middle of an item, and
             # only its own thread can say for how long.
-            if not source.finished:
-                self._pool.submit(source.close)
+            handover.close()
+            if slot is not None and handover.job is not None and not handover.job.done():
+                slot.hold(handover.job)
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        def run() -> T:
-            # Wrapped here and not where it is awaited: a StopIteration cannot enter a future.
-            with self._failures():
-                return call()
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
-
-    def _failures(self) -> AbstractContextManager[None]:
+    def failures(self) -> AbstractContextManager[None]:
+        """Raise ``InferenceError`` from all that the model's code raises, but for ``GRPCError``."""
         return _as_inference_errors(self._model.name)
+
+
+def _not_built(**kwargs: object) -> object:
+    raise InferenceError("the model has not been built; the server builds it when it starts")
+
+
+@contextmanager
+def _startup(what: str) -> Iterator[None]:
+    """Raise ``StartupError`` from whatever a start-up raises."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, InferenceError) else error
+        raise StartupError(f"{what} failed: {described(cause or error)}") from cause
+
+
+def described(error: BaseException) -> str:
+    """Return type, text and place of what somebody's code raised, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
 @contextmanager
@@ -153,28 +243,3 @@ def _is_ours(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         return task is not None and task.cancelling() > 0
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
-
-
-class _Items:
-    """A synchronous iterator that threads take turns on.
-
-    It runs in one context, as if in one thread: a generator may reset a variable that it has set
-    some items before, which is what leaving NumPy's ``errstate`` does.
-    """
-
-    def __init__(self, source: Iterator[object]) -> None:
-        self._source = source
-        self._context = contextvars.copy_context()
-        self._lock = threading.Lock()
-        self.finished = False
-
-    def next(self) -> object:
-        with self._lock:
-            item = self._context.run(next, self._source, _END)
-            self.finished = item is _END
-            return item
-
-    def close(self) -> None:
-        with self._lock:
-            if inspect.isgenerator(self._source):
-                self._context.run(self._source.close)

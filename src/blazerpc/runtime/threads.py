@@ -54,6 +54,11 @@ class DaemonPool(Executor):
                 self._start_thread()
         return future
 
+    @property
+    def crowded(self) -> bool:
+        """Whether calls wait for a thread."""
+        return not self._calls.empty()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let idle threads end, busy ones after their call; with ``wait``, until they have."""
         with self._lock:

@@ -40,6 +40,12 @@ _ENDLESS: Final = (f"{_HEALTH}Watch", "/grpc.reflection.")
 #: Seconds that cancelled calls have to clean up.
 _CLEANUP: Final = 1.0
 
+#: Seconds that models and the lifespan have to end.
+_SHUTDOWN: Final = 10.0
+
+#: Connections that the system keeps until they are accepted.
+_BACKLOG: Final = 1024
+
 
 class Codec(ProtoCodec):
     """google.protobuf, with an answer for bytes that are no message."""
@@ -78,6 +84,22 @@ class _Server(grpclib.server.Server):
         self._mapping = _Methods(self._mapping)
         self._protocols: WeakSet[H2Protocol] = WeakSet()
 
+    async def bind(self, host: str, port: int) -> None:
+        """Take the address; connections are refused until ``accept``.
+
+        Raises:
+            OSError: when it cannot be had.
+        """
+        self._server = await self._loop.create_server(
+            self._protocol_factory, host, port, backlog=_BACKLOG, start_serving=False
+        )
+        self._server_closed_fut = self._loop.create_future()
+
+    async def accept(self) -> None:
+        """Accept connections."""
+        assert self._server is not None
+        await self._server.start_serving()
+
     @property
     def port(self) -> int:
         server: Any = self._server  # uvloop's has ``sockets``, and is no ``asyncio.Server``
@@ -100,8 +122,12 @@ class _Server(grpclib.server.Server):
 
 
 @runtime_checkable
-class _Closable(Protocol):
-    def close(self) -> None: ...
+class _Lifecycle(Protocol):
+    """A handler that has something to begin and to end."""
+
+    async def startup(self) -> None: ...
+
+    async def shutdown(self) -> None: ...
 
 
 class GRPCServer:
@@ -111,7 +137,8 @@ class GRPCServer:
     get UNAVAILABLE, calls in flight finish. Those that outlive the grace period are cancelled.
 
     Args:
-        handlers: the services; one that has ``close()`` is closed at the end.
+        handlers: the services; those that have ``startup()`` and ``shutdown()``, coroutine
+            functions, are started before anybody can connect, and shut down at the end.
         middleware: sees every call, the first of them first.
         grace_period: seconds that calls in flight have to finish.
 
@@ -133,6 +160,7 @@ class GRPCServer:
         self._grace_period = grace_period
         self._server: _Server | None = None
         self._tracker: CallTracker | None = None
+        self._started: list[_Lifecycle] = []
         self._signals: tuple[signal.Signals, ...] = ()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -144,20 +172,29 @@ class GRPCServer:
             raise RuntimeError("the server does not listen")
         return self._server.port
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it takes calls: it listens, and nobody has told it to stop."""
+        return self._server is not None and not self._stopping.is_set()
+
     async def start(self, host: str = "127.0.0.1", port: int = 50051) -> None:
         """Listen, and serve until ``stop`` or a signal; return when all calls have ended.
 
         Raises:
             ConfigurationError: when the address cannot be listened on.
+            StartupError: when what the handlers start fails.
         """
         await self.listen(host, port)
         await self.wait()
 
     async def listen(self, host: str = "127.0.0.1", port: int = 50051) -> None:
-        """Accept connections; calls are served from now on.
+        """Start the handlers, and accept connections: calls are served from now on.
+
+        When it is told to stop before that, it returns, and so does ``wait``.
 
         Raises:
             ConfigurationError: when the address cannot be listened on.
+            StartupError: when what the handlers start fails.
         """
         server = _Server(self._handlers)
         self._tracker = CallTracker.of(server)
@@ -166,14 +203,22 @@ class GRPCServer:
         # The last to let a call pass: every middleware has seen one that is refused here.
         listen(server, RecvRequest, self._refuse_when_stopping)
         try:
-            await server.start(host, port)
+            # Before the models are built, which may take long.
+            await server.bind(host, port)
         except OSError as error:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
         self._server = server
         # Before anybody is told that the server is there: they may stop it at once.
         self._handle_signals()
-        log.info("listening on %s:%d", host, server.port)
+        try:
+            await self._start_handlers()
+        except BaseException:
+            await self._end()
+            raise
+        if self.is_serving:
+            await server.accept()
+            log.info("listening on %s:%d", host, server.port)
 
     async def wait(self) -> None:
         """Serve until ``stop`` or a signal; return when all calls have ended.
@@ -184,9 +229,7 @@ class GRPCServer:
             await self._stopping.wait()
             await self._drain()
         finally:
-            self._close()
-            for number in self._signals:
-                asyncio.get_running_loop().remove_signal_handler(number)
+            await self._end()
 
     async def stop(self) -> None:
         """Begin to drain; ``start`` returns when that is done."""
@@ -224,16 +267,43 @@ class GRPCServer:
         if left:
             await asyncio.wait(left, timeout=_CLEANUP)
 
-    def _close(self) -> None:
-        if self._server is None:
-            return
-        self._server.close()
-        self._server.close_connections()
-        self._server = None
-        for handler in self._handlers:
-            if isinstance(handler, _Closable):
-                handler.close()
-        log.info("stopped")
+    async def _start_handlers(self) -> None:
+        """Start those handlers that have something to start, until ``stop`` or a signal."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            for handler in self._handlers:
+                if isinstance(handler, _Lifecycle):
+                    starting = asyncio.create_task(handler.startup())
+                    await _first({starting, stopping})
+                    if not starting.done():
+                        log.info("stopped before all was started")
+                        await _ended(starting)
+                        return
+                    await starting
+                    self._started.append(handler)
+        finally:
+            stopping.cancel()
+
+    async def _end(self) -> None:
+        """Close what is open, and shut down what was started."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            server.close_connections()
+        started, self._started = self._started, []
+        for handler in reversed(started):
+            ending = asyncio.create_task(handler.shutdown())
+            hurry = asyncio.create_task(self._hurry.wait())
+            await _first({ending, hurry}, _SHUTDOWN)
+            hurry.cancel()
+            if not ending.done():
+                log.warning("models do not end; giving up on them")
+            await _ended(ending)
+        for number in self._signals:
+            asyncio.get_running_loop().remove_signal_handler(number)
+        self._signals = ()
+        if server is not None:
+            log.info("stopped")
 
     async def _calls_finished(self) -> None:
         """Wait until no call is in flight, the grace period is over, or a second signal came."""
@@ -253,3 +323,16 @@ class GRPCServer:
         return {
             call.task for call in self._tracker.in_flight if not call.method.startswith(_ENDLESS)
         }
+
+
+async def _first(tasks: set[asyncio.Task[Any]], patience: float | None = None) -> None:
+    """Wait until one of the tasks has ended."""
+    await asyncio.wait(tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task that has not ended, and log what it raised."""
+    task.cancel()
+    await asyncio.wait([task], timeout=_CLEANUP)
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        log.error("shutting down failed", exc_info=task.exception())

@@ -8,7 +8,7 @@ from typing import Any, assert_type
 
 import pytest
 
-from blazerpc import BlazeApp, ConfigurationError, ServeOptions, ValidationError
+from blazerpc import BlazeApp, ConfigurationError, ExecutionOptions, ServeOptions, ValidationError
 from blazerpc.server import LoggingMiddleware
 from tests.unit.blazerpc.support import PATIENCE, client_of, serving, until
 
@@ -81,10 +81,23 @@ def test_the_signature_is_the_one_users_know() -> None:
         "max_batch_size": 32,
         "batch_timeout_ms": 10.0,
         "middleware": None,
+        "max_queue_size": 1000,
+        "max_concurrency": None,
+        "max_concurrent_requests": 4096,
+        "lifespan": None,
     }
+    assert [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD] == [
+        "name",
+        "enable_batching",
+        "max_batch_size",
+        "batch_timeout_ms",
+        "middleware",
+    ]
     middleware = [LoggingMiddleware()]
     app = BlazeApp("app", False, 8, 5.0, middleware)
-    assert (app.batching.enabled, app.batching.max_size, app.batching.timeout_ms) == (False, 8, 5.0)
+    assert app.options == ExecutionOptions(
+        enable_batching=False, max_batch_size=8, batch_timeout_ms=5.0
+    )
     assert app.middleware == middleware
 
 

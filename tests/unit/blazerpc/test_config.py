@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blazerpc import BatchOptions, ConfigurationError, ServeOptions
+from blazerpc import ConfigurationError, ExecutionOptions, ServeOptions
 
 
 def test_the_defaults_are_allowed() -> None:
     assert ServeOptions() == ServeOptions(host="127.0.0.1", port=50051, grace_period=5.0)
-    assert BatchOptions() == BatchOptions(enabled=True, max_size=32, timeout_ms=10.0)
+    assert ExecutionOptions() == ExecutionOptions(
+        enable_batching=True, max_batch_size=32, batch_timeout_ms=10.0
+    )
 
 
 @pytest.mark.parametrize("port", [0, 1, 65535])
@@ -44,13 +46,13 @@ def test_an_empty_host_is_refused_by_name() -> None:
 @given(st.integers(max_value=0))
 def test_a_batch_of_less_than_one_is_refused_by_name(size: int) -> None:
     with pytest.raises(ConfigurationError, match=f"^max_batch_size is {size}; .* at least 1$"):
-        BatchOptions(max_size=size)
+        ExecutionOptions(max_batch_size=size)
 
 
 @pytest.mark.parametrize("milliseconds", [-0.1, math.nan, math.inf, 3.6e6])
 def test_a_batch_timeout_out_of_its_bounds_is_refused_by_name(milliseconds: float) -> None:
     with pytest.raises(ConfigurationError, match=r"^batch_timeout_ms is .*; it must be 0 to an h"):
-        BatchOptions(timeout_ms=milliseconds)
+        ExecutionOptions(batch_timeout_ms=milliseconds)
 
 
 def test_options_do_not_change() -> None:

@@ -117,7 +117,6 @@ def test_the_table_has_every_model_and_no_more() -> None:
         f"{service}/PredictDivide": Cardinality.UNARY_UNARY,
         f"{service}/PredictAnswer": Cardinality.UNARY_UNARY,
     }
-    servicer.close()
 
 
 def test_a_registry_without_models_is_an_empty_table() -> None:

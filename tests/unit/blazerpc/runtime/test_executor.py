@@ -14,7 +14,8 @@ from grpclib.exceptions import GRPCError
 
 from blazerpc import InferenceError
 from blazerpc.runtime import ModelExecutor, ModelRegistry
-from tests.unit.blazerpc.support import PATIENCE
+from blazerpc.runtime.handover import AHEAD
+from tests.unit.blazerpc.support import PATIENCE, until
 
 Execute = Callable[..., ModelExecutor]
 
@@ -22,7 +23,7 @@ caller: ContextVar[str] = ContextVar("caller", default="nobody")
 
 
 @pytest.fixture
-def executor_of() -> Iterator[Execute]:
+async def executor_of() -> AsyncIterator[Execute]:
     """Make executors that end with the test."""
     made: list[ModelExecutor] = []
 
@@ -34,7 +35,7 @@ def executor_of() -> Iterator[Execute]:
 
     yield make
     for executor in made:
-        executor.close()
+        await executor.close()
 
 
 class Signal:
@@ -289,7 +290,7 @@ async def test_a_call_in_a_thread_ends_well_after_close(executor_of: Execute) ->
     executor = executor_of(model)
     call = asyncio.create_task(executor.execute({"x": 1}))
     await started.wait()
-    executor.close()
+    await executor.close()
     go.set()
     assert await call is True
 
@@ -370,7 +371,7 @@ async def test_a_stream_yields_what_the_model_yields(
     assert await collect(executor_of(model), n=n) == list(range(n))
 
 
-async def test_a_generator_is_asked_for_an_item_only_when_it_is_wanted(
+async def test_a_generator_is_never_far_ahead_of_who_takes_its_items(
     executor_of: Execute,
 ) -> None:
     made: list[int] = []
@@ -380,9 +381,11 @@ async def test_a_generator_is_asked_for_an_item_only_when_it_is_wanted(
             made.append(number)
             yield number
 
-    async with aclosing(executor_of(model).stream({"n": 9})) as items:
-        assert [await anext(items) for _ in range(3)] == [0, 1, 2]
-        assert made == [0, 1, 2]
+    async with aclosing(executor_of(model).stream({"n": 1000})) as items:
+        for taken in range(100):
+            assert await anext(items) == taken
+            assert len(made) <= taken + 1 + AHEAD
+        await until(lambda: len(made) == 100 + AHEAD)  # it stands, and holds no thread
 
 
 async def test_the_loop_goes_on_while_a_generator_blocks(executor_of: Execute) -> None:

@@ -358,8 +358,12 @@ def test_a_callable_object_that_is_a_generator_can_have_a_bare_type_when_it_is_s
     assert register(letters, streaming=True).streaming
 
 
-def test_a_class_is_no_function() -> None:
-    assert str(refused(Scorer)).endswith("Scorer'> is no function")
+def test_a_class_that_cannot_be_called_is_no_model() -> None:
+    class Table:
+        pass
+
+    message = "model 'my-model': class Table has no method __call__, which is the model"
+    assert str(refused(Table)) == message
 
 
 @pytest.mark.parametrize("value", [None, 3, "score", [score]], ids=repr)

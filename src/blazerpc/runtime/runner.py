@@ -1,0 +1,231 @@
+"""A decoded request's way to its result: its turn, its batch, what is injected, the model."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from grpclib.exceptions import GRPCError
+
+from blazerpc.context import Context
+from blazerpc.exceptions import InferenceError
+from blazerpc.runtime.batcher import Batcher, Timing
+from blazerpc.runtime.dependencies import Dependencies
+from blazerpc.runtime.executor import MAX_THREADS, ModelExecutor
+from blazerpc.runtime.inspection import BATCH
+from blazerpc.runtime.limiter import Limiter
+from blazerpc.runtime.model import Batching, ModelInfo
+from blazerpc.runtime.rows import Arrays, merged, split
+from blazerpc_client.wire.tensors import Dims
+
+_NOTHING_INCOMING: Final = nullcontext()
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Request:
+    """A request that has been decoded.
+
+    Attributes:
+        arguments: of the model's function.
+        dims: sizes of the symbolic dimensions.
+        deadline: of the caller, by ``time.monotonic``.
+        context: of the call, when the model needs one.
+        timing: is filled.
+        arrived: when it was decoded.
+    """
+
+    arguments: dict[str, object]
+    dims: Dims
+    deadline: float | None = None
+    context: Context | None = None
+    timing: Timing = field(default_factory=Timing)
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class ModelRunner(ABC):
+    """Runs the requests of one model."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        self.model: ModelInfo = model
+        self.executor: ModelExecutor = ModelExecutor(model)
+        self.dependencies: Dependencies = Dependencies(model.injected, self.executor)
+
+    async def start(self) -> None:
+        """Build the model of a class, and warm it up.
+
+        Raises:
+            StartupError: when its code raises.
+        """
+        await self.executor.start()
+
+    async def stop(self) -> None:
+        """End; nothing is called any more."""
+        await self.executor.close()
+
+    def incoming(self) -> AbstractContextManager[None]:
+        """Tell of a request whose message is still on its way."""
+        return _NOTHING_INCOMING
+
+    @abstractmethod
+    async def call(self, request: Request) -> object:
+        """Return the model's result.
+
+        Raises:
+            OverloadedError: when too many requests wait already.
+            DeadlineExceededError: when the caller's time is over before the model begins.
+            GRPCError: when the model raised one.
+            InferenceError: from whatever else it raised.
+        """
+
+
+def model_runner(model: ModelInfo) -> ModelRunner:
+    """Return what runs the requests of ``model``."""
+    return SingleRunner(model) if model.batching is Batching.NONE else BatchRunner(model)
+
+
+class SingleRunner(ModelRunner):
+    """Calls the model once for each request."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        super().__init__(model)
+        options = model.options
+        # A stream takes a thread only while it makes items.
+        unbounded = self.executor.asynchronous or model.streaming
+        limit = options.max_concurrency or (None if unbounded else MAX_THREADS)
+        self.limiter: Limiter = Limiter(limit, options.max_queue_size, f"model {model.name!r}")
+
+    async def call(self, request: Request) -> object:
+        slot = await self.limiter.acquire(request.deadline)
+        begun = self._begin(request)
+        try:
+            if not self.dependencies:
+                return await self.executor.execute(request.arguments, slot)
+            async with self.dependencies.provided(request.context) as injected:
+                return await self.executor.execute(request.arguments | injected, slot)
+        finally:
+            request.timing.compute = time.monotonic() - begun
+            slot.leave()
+
+    async def stream(self, request: Request) -> AsyncGenerator[object, None]:
+        """Yield the model's results; close this generator to close the model's.
+
+        Raises:
+            Exception: as ``call``; results before it were yielded.
+        """
+        slot = await self.limiter.acquire(request.deadline)
+        begun = self._begin(request)
+        try:
+            async with self.dependencies.provided(request.context) as injected:
+                items = self.executor.stream(request.arguments | injected, slot)
+                async with aclosing(items):
+                    async for item in items:
+                        yield item
+        finally:
+            request.timing.compute = time.monotonic() - begun
+            slot.leave()
+
+    @staticmethod
+    def _begin(request: Request) -> float:
+        begun = time.monotonic()
+        request.timing.queue = begun - request.arrived
+        request.timing.batch_size = 1
+        return begun
+
+
+class BatchRunner(ModelRunner):
+    """Calls the model once for many requests."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        super().__init__(model)
+        options = model.options
+        self.batcher: Batcher[Request, object] = Batcher(
+            options.max_batch_size if options.enable_batching else 1,
+            options.batch_timeout_ms,
+            max_queue_size=options.max_queue_size,
+            max_concurrency=options.max_concurrency or 1,
+            abandon=self.executor.asynchronous,
+            what=f"model {model.name!r}",
+        )
+
+    async def start(self) -> None:
+        await super().start()
+        await self.batcher.start(self._serve)
+
+    async def stop(self) -> None:
+        await self.batcher.stop()
+        await super().stop()
+
+    def incoming(self) -> AbstractContextManager[None]:
+        return self.batcher.incoming()
+
+    async def call(self, request: Request) -> object:
+        rowwise = self.model.batching is Batching.ROWS
+        dims = request.dims
+        # Requests that differ in a dimension have no common shape.
+        group = tuple(sorted(item for item in dims.items() if not (rowwise and item[0] == BATCH)))
+        return await self.batcher.submit(
+            request,
+            rows=dims[BATCH] if rowwise else 1,
+            group=group,
+            deadline=request.deadline,
+            timing=request.timing,
+        )
+
+    async def _serve(self, requests: list[Request]) -> Sequence[object]:
+        try:
+            return await self._run(requests)
+        except (GRPCError, InferenceError):
+            if len(requests) == 1 or not self.model.isolate_failures:
+                raise
+            return [await self._alone(request) for request in requests]
+
+    async def _alone(self, request: Request) -> object:
+        try:
+            return (await self._run([request]))[0]
+        except (GRPCError, InferenceError) as error:
+            return error
+
+    async def _run(self, requests: list[Request]) -> Sequence[object]:
+        arguments: dict[str, Any]
+        rowwise = self.model.batching is Batching.ROWS
+        if rowwise:
+            arguments = dict(merged([cast(Arrays, request.arguments) for request in requests]))
+        else:
+            arguments = {
+                name: [request.arguments[name] for request in requests]
+                for name in self.model.parameters
+            }
+        async with self.dependencies.provided(None) as injected:
+            result = await self.executor.execute(arguments | injected)
+        if rowwise:
+            counts = [request.dims[BATCH] for request in requests]
+            return split(result, counts, self.model.name)
+        return self._of_each(result, len(requests))
+
+    def _of_each(self, results: object, count: int) -> list[object]:
+        """Return the result of each request, of a function that returns a list of them.
+
+        Raises:
+            InferenceError: when it is none, or has another length.
+        """
+        name = self.model.name
+        if not isinstance(results, list | tuple) or len(results) != count:
+            got = f"{len(results)}" if isinstance(results, list | tuple) else type(results).__name__
+            raise InferenceError(
+                f"model {name!r} returned {got} for a batch of {count} requests", model_name=name
+            )
+        return [self._own(result) for result in results]
+
+    def _own(self, result: object) -> object:
+        """Return one request's result, an exception of the model's as ours."""
+        if not isinstance(result, Exception) or isinstance(result, GRPCError):
+            return result
+        error = InferenceError(
+            f"model {self.model.name!r} failed a request: {result!r}", model_name=self.model.name
+        )
+        error.__cause__ = result
+        return error
