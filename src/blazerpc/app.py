@@ -11,7 +11,7 @@ from blazerpc.config import BatchOptions, ServeOptions
 from blazerpc.exceptions import ConfigurationError, ValidationError
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.server.grpc import GRPCServer
-from blazerpc.server.health import build_health_service
+from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import Middleware
 from blazerpc.server.reflection import build_reflection_service
 
@@ -88,6 +88,6 @@ class BlazeApp:
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
         lock = None if options.lock is None else SchemaLock.read(options.lock)
         servicer = InferenceServicer(self.registry, lock)
-        health = build_health_service([servicer])
+        health = build_health_service([servicer], model_names(self.registry.list_models()))
         handlers = build_reflection_service([servicer, health], servicer.schema)
         return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
