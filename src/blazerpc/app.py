@@ -15,7 +15,7 @@ from blazerpc.exceptions import ConfigurationError, StartupError, ValidationErro
 from blazerpc.runtime.executor import described
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.server.grpc import GRPCServer
-from blazerpc.server.health import build_health_service
+from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import Middleware
 from blazerpc.server.reflection import build_reflection_service
 
@@ -165,7 +165,8 @@ class BlazeApp:
             lifespan=self._entered,
             max_concurrent_requests=self._max_concurrent_requests,
         )
-        health = build_health_service([servicer])
+        names = model_names(self.registry.list_models())
+        health = build_health_service([servicer], names, serving=False)
         handlers = build_reflection_service([servicer, health], servicer.schema)
         return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
 

@@ -6,15 +6,23 @@ import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpclib.client
 from google.protobuf.message import Message
-from grpclib.const import Cardinality
+from grpclib.const import Cardinality, Status
 from grpclib.metadata import Deadline, encode_metadata
 from multidict import MultiDict
 
-from blazerpc_client.errors import Internal, InvalidArgument, RpcError, translated
+from blazerpc_client.errors import (
+    AnsweredError,
+    Internal,
+    InvalidArgument,
+    RpcError,
+    translated,
+)
+from blazerpc_client.metadata import ReceivedMetadata, Recorder, current_recorder, received
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -105,7 +113,12 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
     server do that does not want the rest of the requests. And its own server leaves the
     content-type out when it has no such method, which its client takes for an answer of something
     that is not gRPC.
+
+    Attributes:
+        recorder: is told of the metadata, when the call has ended well.
     """
+
+    recorder: Recorder | None = None
 
     async def send_request(self, *, end: bool = False) -> None:
         await super().send_request(end=end)
@@ -125,6 +138,16 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
         stream.__ended__ = ended  # type: ignore[method-assign]  # grpclib has no hook for it
         stream.__terminated__ = terminated  # type: ignore[method-assign]  # likewise
 
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(exc_type, exc_value, traceback)
+        if self.recorder is not None and exc_value is None:
+            self.recorder.initial, self.recorder.trailing = self._received()
+
     def abort(self) -> None:
         """Fail whatever waits for the answer."""
         self._stream.__terminated__("no more requests")
@@ -136,6 +159,20 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
     def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
         if "grpc-status" not in headers_map:
             super()._raise_for_content_type(headers_map)
+
+    def _raise_for_grpc_status(self, status: Status, message: str | None, details: object) -> None:
+        if status is not Status.OK:
+            raise AnsweredError(status, message, details, self._received()[1])
+
+    def _received(self) -> tuple[ReceivedMetadata, ReceivedMetadata]:
+        """Return the initial and the trailing metadata.
+
+        They are read here, as grpclib leaves out all that begins with ``grpc-``.
+        """
+        headers, trailers = self._stream.headers or (), self._stream.trailers or ()
+        if "grpc-status" in dict(headers):  # an answer of one header block, which is its trailers
+            headers, trailers = (), headers
+        return received(headers), received(trailers)
 
 
 class _Sender:
@@ -159,6 +196,8 @@ class _Sender:
             await asyncio.wait([self._task])
 
     async def _send(self, stream: _GrpclibStream[Any, Any]) -> None:
+        # The calls that the iterable makes are not this one.
+        current_recorder.set(None)
         try:
             async for request in self._requests:
                 if not await self._sent(stream.send_message(request)):
@@ -302,7 +341,9 @@ class Channel:
     def _call(
         self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
     ) -> _GrpclibStream[Message, Message]:
-        return self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
+        stream = self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
+        stream.recorder = current_recorder.get()
+        return stream
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""

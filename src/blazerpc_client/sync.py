@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, overload
 
 try:
     from anyio import to_thread
@@ -18,6 +18,8 @@ except ImportError as _error:
 
 from blazerpc_client.channel import Metadata
 from blazerpc_client.client import ServiceClient
+from blazerpc_client.metadata import Recorder, recording
+from blazerpc_client.response import Response, StreamProvenance
 from blazerpc_client.schema import (
     BidirectionalMethod,
     ClientStreamMethod,
@@ -26,7 +28,9 @@ from blazerpc_client.schema import (
 )
 from blazerpc_client.verify import Verify
 
+P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Request = TypeVar("Request")
 
 
@@ -123,6 +127,70 @@ class SyncServiceClient:
                 yield item[0]
         finally:
             self._portal.call(_close, results)
+
+
+class StreamResponse(StreamProvenance, Iterator[T_co]):
+    """A stream of results, and what came beside it.
+
+    Args:
+        results: of the call.
+    """
+
+    def __init__(self, results: Iterator[T_co]) -> None:
+        super().__init__()
+        self._results = results
+
+    def __next__(self) -> T_co:
+        try:
+            with recording(self._recorder):
+                return next(self._results)
+        except StopIteration:
+            self._end(whole=True)
+            raise
+        except BaseException:
+            self._end(whole=False)
+            raise
+
+    def close(self) -> None:
+        """Leave the stream, which ends the call."""
+        self._end(whole=False)
+        if isinstance(self._results, Generator):
+            self._results.close()
+
+
+@overload
+def with_response(  # type: ignore[overload-overlap]  # an Iterator is a T; no other result is one
+    call: Callable[P, Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> StreamResponse[T]: ...
+
+
+@overload
+def with_response(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Response[T]: ...
+
+
+def with_response(
+    call: Callable[P, T | Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Response[T] | StreamResponse[T]:
+    """Call a method of a blocking client; return its result with what came beside it.
+
+    Args:
+        call: the method, such as ``client.predict_sentiment``, or a function that calls methods.
+        args: of the method.
+        kwargs: likewise.
+
+    It is what ``blazerpc_client.with_response`` is to other clients.
+
+    Raises:
+        RpcError: as the method does.
+    """
+    recorder = Recorder()
+    with recording(recorder):
+        answer = call(*args, **kwargs)
+    if isinstance(answer, Iterator):
+        return StreamResponse(answer)
+    return Response(
+        result=answer, initial_metadata=recorder.initial, trailing_metadata=recorder.trailing
+    )
 
 
 async def _next(results: AsyncIterator[T]) -> tuple[T] | None:

@@ -27,6 +27,7 @@ from blazerpc.runtime.model import ModelInfo
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.runtime.runner import ModelRunner, Request, SingleRunner, model_runner
 from blazerpc.runtime.serialization import ModelCodec
+from blazerpc_client.metadata import BATCH_SIZE, COMPUTE_MS, PUSHBACK, QUEUE_MS
 from blazerpc_client.schema import Schema
 
 Call: TypeAlias = Stream[Message, Message]
@@ -151,12 +152,13 @@ class _Served:
                 finally:
                     slot.leave()
         except GRPCError as error:
-            more = error.metadata if isinstance(error, RefusedError) else {}
+            if isinstance(error, RefusedError):
+                _add_trailer(stream, PUSHBACK, error.pushback)
             await stream.send_trailing_metadata(
                 status=error.status,
                 status_message=error.message,
                 status_details=error.details,
-                metadata=_trailing(request) | more,
+                metadata=_trailing(request),
             )
         else:
             await stream.send_trailing_metadata(metadata=_trailing(request))
@@ -181,16 +183,27 @@ class _Served:
         )
 
 
+def _add_trailer(stream: Call, key: str, value: str) -> None:
+    """Send a trailer of gRPC's own, which grpclib refuses in metadata."""
+    below = stream._stream
+    send = below.send_headers
+
+    async def send_headers(headers: list[tuple[str, str]], end_stream: bool = False) -> None:
+        await send([*headers, (key, value)] if end_stream else headers, end_stream=end_stream)
+
+    below.send_headers = send_headers  # type: ignore[method-assign]  # grpclib has no hook for it
+
+
 def _trailing(request: Request) -> dict[str, str | bytes]:
     """Return the trailing metadata of a call: how it fared, and what its model has set."""
     timing = request.timing
     metadata: dict[str, str | bytes] = {}
     if timing.queue is not None:
-        metadata["blaze-queue-ms"] = f"{timing.queue * 1000:.3f}"
+        metadata[QUEUE_MS] = f"{timing.queue * 1000:.3f}"
     if timing.compute is not None:
-        metadata["blaze-compute-ms"] = f"{timing.compute * 1000:.3f}"
+        metadata[COMPUTE_MS] = f"{timing.compute * 1000:.3f}"
     if timing.batch_size is not None:
-        metadata["blaze-batch-size"] = str(timing.batch_size)
+        metadata[BATCH_SIZE] = str(timing.batch_size)
     if request.context is not None:
         metadata |= request.context.trailing_metadata
     return metadata

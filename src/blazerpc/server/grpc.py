@@ -217,6 +217,7 @@ class GRPCServer:
             await self._end()
             raise
         if self.is_serving:
+            self._say_serving(True)
             await server.accept()
             log.info("listening on %s:%d", host, server.port)
 
@@ -255,9 +256,7 @@ class GRPCServer:
         if self._server is None:
             return
         log.info("stopping: %d calls in flight", len(self._waited_for()))
-        for handler in self._handlers:
-            if isinstance(handler, HealthService):
-                handler.set_serving(False)
+        self._say_serving(False)
         self._server.stop_listening()
         await self._calls_finished()
         left = self._waited_for()
@@ -266,6 +265,11 @@ class GRPCServer:
         self._server.close()
         if left:
             await asyncio.wait(left, timeout=_CLEANUP)
+
+    def _say_serving(self, serving: bool) -> None:
+        for handler in self._handlers:
+            if isinstance(handler, HealthService):
+                handler.set_serving(serving)
 
     async def _start_handlers(self) -> None:
         """Start those handlers that have something to start, until ``stop`` or a signal."""
