@@ -104,11 +104,12 @@ def echo(x: int) -> int:
     return x
 
 
-async def test_a_server_may_begin_as_not_serving() -> None:
+async def test_health_is_serving_once_the_server_listens() -> None:
     health = build_health_service(names=["digits"], serving=False)
+    assert health._status.__status__() is False
     async with asking(health) as stub, asyncio.timeout(PATIENCE), stub.Watch.open() as watch:
         await watch.send_message(HealthCheckRequest(service="digits"), end=True)
-        for serving, status in [(None, NOT_SERVING), (True, SERVING), (False, NOT_SERVING)]:
+        for serving, status in [(None, SERVING), (False, NOT_SERVING), (True, SERVING)]:
             if serving is not None:
                 health.set_serving(serving)
             said = await watch.recv_message()
