@@ -167,31 +167,27 @@ def _injected(func: Callable[..., object], annotations: Mapping[str, object]) ->
 
 def takes_context(dependency: Dependency) -> bool:
     """Return whether the function of a dependency takes the call's ``Context``."""
+    return bool(_required(dependency.fn))
+
+
+def _required(function: Callable[..., object]) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(dependency.fn).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except ValueError:  # a function of C
-        return False
-    return any(parameter.default is parameter.empty for parameter in parameters)
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in parameters if p.default is p.empty and p.kind not in variable]
 
 
 def _refuse_dependency(dependency: Dependency, field: str) -> None:
     if not callable(dependency.fn):
         raise ValidationError("Depends takes a function", field=field)
-    if not takes_context(dependency):
-        return
-    required = [
-        parameter
-        for parameter in inspect.signature(dependency.fn).parameters.values()
-        if parameter.default is parameter.empty
-    ]
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    annotation = extract_type_info(dependency.fn)["inputs"][required[0].name]
-    if (
-        len(required) > 1
-        or required[0].kind not in positional
-        or annotation not in (Context, MISSING)
-    ):
-        raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
+    required = _required(dependency.fn)
+    for parameter in required:
+        annotation = extract_type_info(dependency.fn)["inputs"][parameter.name]
+        keyword = parameter.kind is parameter.KEYWORD_ONLY
+        if len(required) > 1 or keyword or annotation not in (Context, MISSING):
+            raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
 
 
 def _refuse_context(injected: Injected) -> None:
