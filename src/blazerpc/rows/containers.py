@@ -158,6 +158,20 @@ def omissible(row: Row) -> Row:
     return row if isinstance(row, ListRow | MapRow | OptionalRow) else OptionalRow(row)
 
 
+def check_default(row: Row, default: object) -> None:
+    """Raise for a default that a value's absence cannot stand for.
+
+    Raises:
+        ValidationError: when absence means something else already.
+        WireError: when the default is not of the type.
+    """
+    if isinstance(row, OptionalRow):
+        if default is not None:
+            raise ValidationError("absent would mean None and the default; let it be None")
+    elif default is not None or isinstance(row, ListRow | MapRow):
+        row.default_json(default)
+
+
 def _refuse_nested(row: Row, what: str) -> None:
     if isinstance(row, ListRow | MapRow | OptionalRow):
         raise ValidationError(

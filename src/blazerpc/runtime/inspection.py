@@ -13,7 +13,18 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from blazerpc.config import ExecutionOptions
 from blazerpc.context import Context, Dependency
 from blazerpc.exceptions import ValidationError
-from blazerpc.rows import ACCEPTED, Row, TensorRow, omissible, row_of, walk
+from blazerpc.rows import (
+    ACCEPTED,
+    Row,
+    StructRow,
+    TensorRow,
+    check_default,
+    omissible,
+    refuse_endless,
+    refuse_same_json_name,
+    row_of,
+    walk,
+)
 from blazerpc.runtime.model import Batching, Injected, ModelInfo
 from blazerpc.types import MISSING, extract_type_info, plain_function
 from blazerpc_client.naming import MESSAGE_NAMES
@@ -240,8 +251,9 @@ def _row(annotation: object, field: str) -> Row:
         raise ValidationError(f"no annotation; use {ACCEPTED}", field=field)
     try:
         row = row_of(annotation)
-        for _ in walk(row):  # looks into every class inside
-            pass
+        for part in walk(row):  # looks into every class inside
+            if isinstance(part, StructRow):
+                refuse_endless(part)
     except ValidationError as error:
         raise ValidationError(str(error), field=field) from None
     return row
@@ -251,7 +263,7 @@ def _with_default(row: Row, field: str, defaults: Mapping[str, object]) -> Row:
     if field not in defaults:
         return row
     try:
-        row.default_json(defaults[field])
+        check_default(row, defaults[field])
         return omissible(row)
     except (ValidationError, WireError) as error:
         raise ValidationError(f"default value: {error}", field=field) from None
@@ -273,16 +285,10 @@ def _refuse_parameters(func: Callable[..., object], inputs: Mapping[str, object]
             raise ValidationError("a name on the wire is ASCII; rename it", field=name)
         if name in MESSAGE_NAMES:
             raise ValidationError("protobuf's messages have that name; rename it", field=name)
-        other = json_names.setdefault(_json_name(name), name)
-        if other != name:
-            raise ValidationError(
-                f"protobuf's JSON name of it is also that of {other!r}; rename one", field=name
-            )
-
-
-def _json_name(name: str) -> str:
-    """Return protobuf's JSON name of a field; protoc refuses two fields of one such name."""
-    return re.sub("_+(.?)", lambda match: match[1].upper(), name)
+        try:
+            refuse_same_json_name(name, json_names)
+        except ValidationError as error:
+            raise ValidationError(str(error), field=name) from None
 
 
 def _result(
