@@ -219,6 +219,11 @@ class _Sender:
 class _GrpclibChannel(grpclib.client.Channel):
     """grpclib's channel, making such calls."""
 
+    @property
+    def connection(self) -> object | None:
+        """The connection that is open, None when there is none."""
+        return self._protocol if self._connected else None
+
     def call(
         self,
         path: str,
@@ -256,6 +261,11 @@ class Channel:
         self._host, self._port = parse_target(target)
         self.target = target
         self._channel: _GrpclibChannel | None = None
+
+    @property
+    def connection(self) -> object | None:
+        """What stands for the connection that is open, None when there is none."""
+        return None if self._channel is None else self._channel.connection
 
     async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
         """Send one message, return the one answer.
