@@ -26,7 +26,7 @@ from blazerpc.rows import (
     walk,
 )
 from blazerpc.runtime.model import Batching, Injected, ModelInfo
-from blazerpc.types import MISSING, extract_type_info, plain_function
+from blazerpc.types import MISSING, extract_type_info, plain_function, unaliased
 from blazerpc_client.naming import MESSAGE_NAMES
 from blazerpc_client.wire.errors import WireError
 
@@ -254,7 +254,7 @@ def _row(annotation: object, field: str) -> Row:
         for part in walk(row):  # looks into every class inside
             if isinstance(part, StructRow):
                 refuse_endless(part)
-    except ValidationError as error:
+    except (ValidationError, WireError) as error:
         raise ValidationError(str(error), field=field) from None
     return row
 
@@ -299,6 +299,7 @@ def _result(
     asynchronous = inspect.isasyncgenfunction(function)
     generator = asynchronous or inspect.isgeneratorfunction(function)
     stream = "AsyncIterator" if asynchronous else "Iterator"
+    annotation = unaliased(annotation)
     kind: object = get_origin(annotation) or annotation
     if isinstance(kind, type) and kind in _STREAMS:
         if generator and (kind in _ASYNC_STREAMS) is not asynchronous:
