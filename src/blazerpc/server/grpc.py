@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -134,6 +135,7 @@ class GRPCServer:
         self._server: _Server | None = None
         self._tracker: CallTracker | None = None
         self._signals: tuple[signal.Signals, ...] = ()
+        self._signalled = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -153,8 +155,21 @@ class GRPCServer:
         await self.listen(host, port)
         await self.wait()
 
-    async def listen(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+    async def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> None:
         """Accept connections; calls are served from now on.
+
+        Args:
+            host: address to listen on.
+            port: likewise.
+            sock: bound to that address already, to listen on; it is closed at the end.
+            reuse_port: whether other processes listen there, too.
 
         Raises:
             ConfigurationError: when the address cannot be listened on.
@@ -166,7 +181,10 @@ class GRPCServer:
         # The last to let a call pass: every middleware has seen one that is refused here.
         listen(server, RecvRequest, self._refuse_when_stopping)
         try:
-            await server.start(host, port)
+            if sock is None:
+                await server.start(host, port, reuse_port=reuse_port)
+            else:
+                await server.start(sock=sock)
         except OSError as error:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
@@ -188,8 +206,14 @@ class GRPCServer:
             for number in self._signals:
                 asyncio.get_running_loop().remove_signal_handler(number)
 
-    async def stop(self) -> None:
-        """Begin to drain; ``start`` returns when that is done."""
+    async def stop(self, *, hurry: bool = False) -> None:
+        """Begin to drain; ``start`` returns when that is done.
+
+        Args:
+            hurry: whether calls in flight are cancelled, and not waited for.
+        """
+        if hurry:
+            self._hurry.set()
         self._stopping.set()
 
     def _handle_signals(self) -> None:
@@ -200,8 +224,10 @@ class GRPCServer:
                 asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
-        if self._stopping.is_set():
+        # Signals are counted apart from stops: a supervisor and the terminal may both ask for one.
+        if self._signalled:
             self._hurry.set()
+        self._signalled = True
         self._stopping.set()
 
     async def _refuse_when_stopping(self, event: RecvRequest) -> None:

@@ -20,11 +20,13 @@ class Order:
         app: its import string.
         options: with the port that all workers share.
         listener: file descriptor of the socket to listen on; None to make one.
+        keep_bytecode: whether compiled modules are written.
     """
 
     app: str
     options: ServeOptions
     listener: int | None
+    keep_bytecode: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
