@@ -44,10 +44,10 @@ class SharedPort:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from None
         self.number: int = self._socket.getsockname()[1]
+        # The first was needed to bind. Were it left on, or the second one set before, another
+        # supervisor could bind the port as well, and take half of the connections.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         if not self._inherit:
-            # Only now: with the first option left on, or the second one set before, another
-            # supervisor could bind the port as well, and take half of the connections.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     @property

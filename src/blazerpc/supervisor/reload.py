@@ -16,8 +16,8 @@ def source_changes(directory: Path, lock: Path | None = None) -> AsyncIterator[s
     """Watch the Python sources below ``directory``, and the lock file if it is there.
 
     Returns:
-        What changed, in one line, whenever something has. Virtual environments, caches and
-        directories of version control are passed over.
+        What changed, in one line, whenever something has. What is installed, cached or of version
+        control is passed over.
 
     Raises:
         ConfigurationError: when watchfiles is missing.
@@ -29,10 +29,11 @@ def source_changes(directory: Path, lock: Path | None = None) -> AsyncIterator[s
         raise ConfigurationError(
             "--reload needs watchfiles; run: pip install 'blazerpc[reload]'"
         ) from None
-    sources, locked = PythonFilter(), None if lock is None else str(lock.resolve())
+    sources, locked = PythonFilter(), None if lock is None else lock.resolve()
 
     def wanted(change: Change, path: str) -> bool:
-        return path == locked or sources(change, path)
+        installed = "site-packages" in Path(path).relative_to(directory).parts
+        return Path(path) == locked or (sources(change, path) and not installed)
 
     async def changes() -> AsyncIterator[str]:
         async for changed in awatch(directory, watch_filter=wanted):
