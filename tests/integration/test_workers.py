@@ -131,8 +131,8 @@ async def test_a_killed_worker_fails_its_own_calls_alone_and_comes_back(
     for pids, error in load.failures:
         assert isinstance(error, Unavailable)
         assert killed in pids
-    # A connection failed once: what came after it went to a worker that lives.
-    assert len(load.failures) == len([pids for pids in load.pids if killed in pids])
+    # A client failed once: what came after it went to a worker that lives.
+    assert len(load.failures) <= len([pids for pids in load.pids if killed in pids])
     code, errors = await asyncio.to_thread(server.stop)
     assert code == 0
     assert "Traceback" not in errors

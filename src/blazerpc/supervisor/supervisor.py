@@ -175,7 +175,7 @@ class Supervisor:
         try:
             async for changed in changes:
                 self._restart(changed)
-        except OSError as error:
+        except Exception as error:
             self._break(error)
 
     def _restart(self, changed: str) -> None:
