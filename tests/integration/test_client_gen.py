@@ -199,6 +199,8 @@ def test_a_client_is_checked_against_its_server(models: ServerProcess, tmp_path:
         "where": "blazerpc.InferenceService.PredictOther",
         "what": "a new method",
     }
-    done = blaze("client", "check", str(tmp_path), "--from", models.target)
-    assert done.returncode == 1
-    assert "is no generated client" in done.stderr
+    for options in ([], ["--json"]):
+        done = blaze("client", "check", str(tmp_path), "--from", models.target, *options)
+        assert done.returncode == 2
+        assert "is no generated client" in done.stderr
+        assert not options or "is no generated client" in json.loads(done.stdout)["error"]
