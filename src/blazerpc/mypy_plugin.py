@@ -13,7 +13,9 @@ is the whole type: right for ``npt.NDArray[np.float32]``, an element instead of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from mypy.nodes import (
@@ -39,7 +41,7 @@ from mypy.nodes import (
     TypeAliasStmt,
     UnaryExpr,
 )
-from mypy.plugin import AnalyzeTypeContext, Plugin
+from mypy.plugin import AnalyzeTypeContext, Plugin, ReportConfigContext
 from mypy.types import (
     AnyType,
     Instance,
@@ -52,6 +54,9 @@ from mypy.types import (
 
 _NAMES: Final = frozenset({"TensorInput", "TensorOutput"})
 _ANNOTATED: Final = frozenset({"typing.Annotated", "typing_extensions.Annotated"})
+
+#: A line that may be an alias of a tensor.
+_ALIAS: Final = re.compile(rb"^[^#\n(]*=.*\bTensor(?:In|Out)put\[", re.MULTILINE)
 
 #: NumPy scalar types that have no place on the wire.
 _UNSUPPORTED: Final = frozenset(
@@ -68,6 +73,14 @@ class TensorPlugin(Plugin):
             _prepare(file.defs)
         return []
 
+    def report_config_data(self, ctx: ReportConfigContext) -> object:
+        """Keep files with aliases out of mypy's cache.
+
+        A file that is checked again for the sake of another one is parsed without asking
+        ``get_additional_deps``. What is checked and what is kept never agree, so it starts anew.
+        """
+        return ctx.is_check if _has_alias(ctx.path) else None
+
     def get_type_analyze_hook(self, fullname: str) -> Callable[[AnalyzeTypeContext], Type] | None:
         """Take over ``Annotated``, under whichever name it is written."""
         return _analyze if fullname in _ANNOTATED else None
@@ -76,6 +89,13 @@ class TensorPlugin(Plugin):
 def plugin(version: str) -> type[Plugin]:
     """Return the plugin; mypy calls this."""
     return TensorPlugin
+
+
+def _has_alias(path: str) -> bool:
+    try:
+        return _ALIAS.search(Path(path).read_bytes()) is not None
+    except OSError:
+        return False
 
 
 def _imports_blazerpc(statement: ImportBase) -> bool:

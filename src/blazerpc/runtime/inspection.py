@@ -18,7 +18,6 @@ from blazerpc.rows import (
     Row,
     StructRow,
     TensorRow,
-    check_default,
     omissible,
     refuse_endless,
     refuse_same_json_name,
@@ -263,7 +262,7 @@ def _with_default(row: Row, field: str, defaults: Mapping[str, object]) -> Row:
     if field not in defaults:
         return row
     try:
-        check_default(row, defaults[field])
+        row.default_json(defaults[field])
         return omissible(row)
     except (ValidationError, WireError) as error:
         raise ValidationError(f"default value: {error}", field=field) from None

@@ -47,8 +47,8 @@ class Slot:
     """
 
     def __init__(self, number: int, order: Order, owner: Owner, policy: RestartPolicy) -> None:
-        self.restarts = Restarts(policy)
-        self.served = False
+        self.restarts: Restarts = Restarts(policy)
+        self.served: bool = False
         self._number = number
         self._name = f"worker {number}"
         self._order = order
