@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
@@ -72,6 +72,9 @@ class BlazeApp:
             max_concurrency=max_concurrency,
         )
         self.middleware: list[Middleware] = list(middleware or ())
+        for each in self.middleware:
+            if not isinstance(cast(object, each), Middleware):
+                raise ConfigurationError(f"middleware: {each!r} is no Middleware")
         self._max_concurrent_requests = check_max_concurrent_requests(max_concurrent_requests)
         self._lifespan = lifespan
 

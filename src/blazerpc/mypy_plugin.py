@@ -225,6 +225,8 @@ def _dimension_problem(dimension: Type) -> str | None:
         value = dimension.literal_value
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return None
+        if value is None:  # what it was is not kept: a float, say
+            return "a dimension is a size (224) or a name in quotes"
         return f"{value!r} is no dimension; a size (224) or a name in quotes is"
     if isinstance(dimension, UnboundType):
         text = dimension.original_str_expr

@@ -17,6 +17,7 @@ from multidict import MultiDict
 
 from blazerpc_client.errors import (
     AnsweredError,
+    FailedPrecondition,
     Internal,
     InvalidArgument,
     RpcError,
@@ -66,8 +67,11 @@ class CallOptions:
     metadata: Metadata = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not 0 <= self.timeout <= _MAX_TIMEOUT:
-            raise InvalidArgument(f"timeout: {self.timeout} is out of range", field="timeout")
+        timeout: object = self.timeout
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise InvalidArgument(f"timeout: {timeout!r} is no number", field="timeout")
+        if timeout is not None and not 0 <= timeout <= _MAX_TIMEOUT:
+            raise InvalidArgument(f"timeout: {timeout} is out of range", field="timeout")
         try:
             encode_metadata(self.metadata)
         except (TypeError, ValueError) as error:
@@ -261,6 +265,7 @@ class Channel:
         self._host, self._port = parse_target(target)
         self.target = target
         self._channel: _GrpclibChannel | None = None
+        self._closed = False
 
     @property
     def connection(self) -> object | None:
@@ -342,7 +347,13 @@ class Channel:
         response_class: type[R],
         options: CallOptions,
     ) -> _GrpclibStream[S, R]:
-        """Return a call that has not been sent yet; its errors are grpclib's own."""
+        """Return a call that has not been sent yet; its errors are grpclib's own.
+
+        Raises:
+            FailedPrecondition: when the channel is closed.
+        """
+        if self._closed:
+            raise FailedPrecondition("the client is closed")
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
             self._channel = _GrpclibChannel(self._host, self._port)
@@ -356,7 +367,8 @@ class Channel:
         return stream
 
     def close(self) -> None:
-        """Close the connection; calls in flight fail."""
+        """Close the connection; calls in flight fail, and so does every one from now on."""
+        self._closed = True
         if self._channel is not None:
             self._channel.close()
             self._channel = None

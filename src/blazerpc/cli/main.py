@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +26,12 @@ from blazerpc_client.compare import Verdict
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
-    help="Serve typed Python models over gRPC, and generate typed clients for them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 client_cli: typer.Typer = typer.Typer(
-    help="Typed clients of running servers.", no_args_is_help=True
+    help="Typed clients, and whether they still fit.", no_args_is_help=True
 )
 cli.add_typer(client_cli, name="client")
 
@@ -45,7 +45,7 @@ Source = Annotated[
         "--from",
         metavar="SOURCE",
         help="HOST:PORT of a running server with reflection, MODULE:ATTR of an app, or the path of "
-        "a schema.binpb.",
+        "a FileDescriptorSet or of a generated package.",
     ),
 ]
 
@@ -169,6 +169,18 @@ def _one_line_errors(*, code: int | None = None, as_json: bool = False) -> Itera
             typer.echo(json.dumps({"error": failure.message}, ensure_ascii=False))
         print_error(failure.message)
         raise typer.Exit(failure.code if code is None else code) from None
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Serve typed Python models over gRPC, and generate typed clients for them."""
+    if version:
+        typer.echo(f"blaze {metadata.version('blazerpc')}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -77,7 +77,8 @@ class SchemaLock:
                 },
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigurationError(f"{path} is no schema lock: {error!r}") from None
+            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ConfigurationError(f"{path} is no schema lock: {what}") from None
         for message, fields in lock.messages.items():
             _check_numbers(path, message, {name: field.number for name, field in fields.items()})
             for name, field in fields.items():

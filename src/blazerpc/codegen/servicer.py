@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
@@ -34,6 +35,10 @@ Call: TypeAlias = Stream[Message, Message]
 
 #: What the servicer enters before its models are built, and leaves when they are closed.
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+
+#: Items of a stream after which other calls have their turn: neither a generator that never waits
+#: nor a wide window makes the event loop go round.
+_TURN: Final = 16
 
 #: Calls of all models at one time.
 MAX_CONCURRENT_REQUESTS: Final = 4096
@@ -135,9 +140,13 @@ class _Served:
         runner = self._runner
         assert isinstance(runner, SingleRunner)
         async with self._answered(stream) as request, aclosing(runner.stream(request)) as results:
+            sent = 0
             async for result in results:
                 # A size that only results have may differ from one item to the next.
                 await stream.send_message(self._codec.encode(result, dict(request.dims)))
+                sent += 1
+                if sent % _TURN == 0:
+                    await asyncio.sleep(0)
 
     @asynccontextmanager
     async def _answered(self, stream: Call) -> AsyncIterator[Request]:

@@ -112,8 +112,8 @@ class EnumClass:
     base: str
     members: list[str]
 
-    # A member must not hide what every enum has.
-    _hidden = frozenset(dir(Enum)) | {"mro"}
+    # A member must not hide what every enum has; dir() of an enum does not say all of it.
+    _hidden = frozenset().union(*map(vars, Enum.__mro__)) | {"mro"}
 
     @classmethod
     def of(cls, spec: EnumSpec, types: Types, scope: Scope) -> EnumClass:
