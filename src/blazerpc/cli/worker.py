@@ -100,6 +100,9 @@ async def _serve(app: BlazeApp, order: Order, supervision: Supervision) -> None:
     else:
         sock = socket.socket(fileno=order.listener)
         sock.set_inheritable(False)
+        # It was off until somebody listens, since others could have bound the port, too. Without it
+        # connections of a minute ago keep the port taken, and those of now do so after the end.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         await server.listen(options.host, options.port, sock=sock)
     supervision.attach(server)
     # Blocked since before this process began; from now on it is a reason to stop, and no traceback.

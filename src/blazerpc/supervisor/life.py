@@ -77,7 +77,7 @@ class Life:
     """The state of one worker."""
 
     def __init__(self) -> None:
-        self.state = State.WAITING
+        self.state: State = State.WAITING
 
     def feed(self, event: Event) -> Action:
         """Go on to the next state; return what is to be done.

@@ -15,8 +15,11 @@ from blazerpc.supervisor.restarts import RestartPolicy, Restarts
 
 log: logging.Logger = logging.getLogger("blazerpc.supervisor")
 
-#: Seconds that a process has to end, after the grace period or a second signal.
-MARGIN: Final = 3.0
+#: Seconds that a process has to end after the grace period; its models close in that time.
+MARGIN: Final = 15.0
+
+#: Seconds that it has after a second signal.
+HURRIED_MARGIN: Final = 3.0
 
 
 class Owner(Protocol):
@@ -47,8 +50,8 @@ class Slot:
     """
 
     def __init__(self, number: int, order: Order, owner: Owner, policy: RestartPolicy) -> None:
-        self.restarts = Restarts(policy)
-        self.served = False
+        self.restarts: Restarts = Restarts(policy)
+        self.served: bool = False
         self._number = number
         self._name = f"worker {number}"
         self._order = order
@@ -139,7 +142,7 @@ class Slot:
     def _hurry(self) -> None:
         if self._process is not None:
             self._process.tell(Command.HURRY)
-        self._set_timer(MARGIN, Event.OVERDUE)
+        self._set_timer(HURRIED_MARGIN, Event.OVERDUE)
 
     def _kill(self) -> None:
         log.warning("killing %s, which does not end", self)
