@@ -43,3 +43,16 @@ async def freeze(forever: bool) -> int:
     while forever:
         time.sleep(1)  # what is tested
     return 0
+
+
+@app.model("slow-end")
+class SlowEnd:
+    """Takes longer to close than a hurried worker has."""
+
+    def __call__(self, x: int) -> int:
+        return x
+
+    def close(self) -> None:
+        if Path("slow").exists():
+            time.sleep(4)
+            print(f"{os.getpid()} has closed", file=sys.stderr, flush=True)

@@ -218,19 +218,34 @@ async def test_a_second_signal_ends_it_at_once(
     assert "Traceback" not in errors
 
 
-async def test_a_worker_that_does_not_end_is_killed(start_server: StartServer) -> None:
-    server = start_server(APP, "--workers", "2", "--grace", "0.1")
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_worker_that_does_not_end_is_killed(
+    start_server: StartServer, signals: int
+) -> None:
+    server = start_server(APP, "--workers", "2", "--grace", "0.1" if signals == 1 else "50")
     async with clients(server) as found:
-        (frozen, client), _ = found.items()
+        (frozen, client), (other, _) = found.items()
         call = asyncio.create_task(client.predict("freeze", forever=True))
         await logged(server, "frozen")
         server.signal(signal.SIGTERM)
+        await logged(server, f"[{other}]: stopped")
+        if signals == 2:
+            server.signal(signal.SIGTERM)
         with pytest.raises(Unavailable):
             await call
     code, errors = await ended(server)
     assert code == 0
     assert f"(pid {frozen}), which does not end" in errors
     assert errors.count("does not end") == 1
+
+
+async def test_models_have_time_to_close(start_server: StartServer, tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
+    server = start_server(APP, "--workers", "2", "--grace", "0", directory=tmp_path)
+    code, errors = await asyncio.to_thread(server.stop)
+    assert code == 0
+    assert errors.count("has closed") == 2
+    assert "does not end" not in errors
 
 
 async def test_workers_end_with_their_supervisor_after_their_calls(
@@ -276,6 +291,41 @@ async def test_a_signal_while_the_workers_start_ends_it_without_a_word(
     assert await ended(server) == (0, "importing\nimporting\n")
 
 
+@pytest.mark.parametrize("group", [False, True], ids=["supervisor", "group"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+async def test_a_signal_while_models_are_built_ends_it(
+    start_server: StartServer, tmp_path: Path, number: signal.Signals, group: bool
+) -> None:
+    (tmp_path / "building.py").write_text(BUILDING.format("threading.Event().wait(30)"))
+    server = start_server("building:app", "--workers", "2", directory=tmp_path, listening=False)
+    await logged(server, "building\nbuilding\n")
+    send = os.killpg if group else os.kill
+    send(server.process.pid, number)
+    assert await rest_of_output(server) == ""
+    code, errors = await ended(server)
+    assert code == (-number if number is signal.SIGKILL else 0)
+    assert "Traceback" not in errors
+    assert "error" not in errors
+
+
+BUILDING = """
+import sys
+import threading
+from blazerpc import BlazeApp
+
+app = BlazeApp()
+
+@app.model("built")
+class Built:
+    def __init__(self) -> None:
+        print("building", file=sys.stderr, flush=True)
+        {}
+
+    def __call__(self, x: int) -> int:
+        return x
+"""
+
+
 def write_slow(directory: Path) -> None:
     (directory / "slow.py").write_text(
         "import sys, threading\nprint('importing', file=sys.stderr, flush=True)\n"
@@ -291,6 +341,7 @@ def write_slow(directory: Path) -> None:
         ("broken:app", 1),
         ("wrong:app", 1),
         ("empty:app", 1),
+        ("fails:app", 1),
         ("leaves:app", 5),
     ],
 )
@@ -300,17 +351,23 @@ def test_an_app_that_cannot_start_fails_as_it_does_in_one_process(
     (tmp_path / "broken.py").write_text("\n1 / 0\n")
     (tmp_path / "wrong.py").write_text("def (:\n")
     (tmp_path / "empty.py").write_text("from blazerpc import BlazeApp\napp = BlazeApp()\n")
+    (tmp_path / "fails.py").write_text(BUILDING.format("raise OSError('no weights')"))
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(5)\n")
     alone = blaze("serve", app, "--port", "0", cwd=tmp_path)
     done = blaze("serve", app, "--port", "0", "--workers", "2", cwd=tmp_path)
     assert done.returncode == alone.returncode == code
     assert done.stdout == alone.stdout == ""
+    told, told_alone = (
+        [line for line in text.stderr.splitlines() if line.startswith("error: ")]
+        for text in (done, alone)
+    )
     if code == 5:  # it leaves without a word
-        (line,) = done.stderr.splitlines()
+        (line,) = told
         assert line.startswith("error: worker ")
         assert line.endswith(" ended with exit code 5 while it started")
     else:
-        assert done.stderr == alone.stderr
+        assert told == told_alone
+    assert len(told) == 1
 
 
 async def test_a_port_is_not_shared_with_strangers_and_free_at_the_end(

@@ -15,8 +15,11 @@ from blazerpc.supervisor.restarts import RestartPolicy, Restarts
 
 log: logging.Logger = logging.getLogger("blazerpc.supervisor")
 
-#: Seconds that a process has to end, after the grace period or a second signal.
-MARGIN: Final = 3.0
+#: Seconds that a process has to end after the grace period; its models close in that time.
+MARGIN: Final = 15.0
+
+#: Seconds that it has after a second signal.
+HURRIED_MARGIN: Final = 3.0
 
 
 class Owner(Protocol):
@@ -139,7 +142,7 @@ class Slot:
     def _hurry(self) -> None:
         if self._process is not None:
             self._process.tell(Command.HURRY)
-        self._set_timer(MARGIN, Event.OVERDUE)
+        self._set_timer(HURRIED_MARGIN, Event.OVERDUE)
 
     def _kill(self) -> None:
         log.warning("killing %s, which does not end", self)
