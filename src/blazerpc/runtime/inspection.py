@@ -77,7 +77,7 @@ def inspected(
     if rowwise and not batch and options.enable_batching:
         batching = Batching.ROWS
     if batching is not Batching.NONE:
-        _refuse_context(injected)
+        _refuse_context(injected, batching)
     return ModelInfo(
         name=name,
         version=version,
@@ -194,9 +194,11 @@ def _refuse_dependency(dependency: Dependency, field: str) -> None:
         raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
 
 
-def _refuse_context(injected: Injected) -> None:
+def _refuse_context(injected: Injected, batching: Batching) -> None:
     """Raise for what is of one call in a model that is called for many of them."""
-    mend = "take it out, or register the model with enable_batching=False"
+    rowwise = batching is Batching.ROWS
+    mend = "register the model with enable_batching=False" if rowwise else "leave out batch=True"
+    mend = f"take it out, or {mend}"
     for name in injected.context:
         raise ValidationError(
             f"a Context is of one call, and this model is called once for many of them; {mend}",
