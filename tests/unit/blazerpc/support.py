@@ -14,7 +14,8 @@ from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.exceptions import GRPCError
 
-from blazerpc import BlazeApp, BlazeClient, ServeOptions
+from blazerpc import BlazeApp, BlazeClient, ServeOptions, ValidationError
+from blazerpc.runtime import ModelInfo
 from blazerpc.server import GRPCServer
 
 #: How long a test waits for what should come at once: its end means that it never came.
@@ -99,6 +100,22 @@ async def serving(app: BlazeApp, *, grace: float = 0.5) -> AsyncIterator[Running
 async def client_of(app: BlazeApp, run: Running) -> AsyncIterator[BlazeClient]:
     async with BlazeClient("127.0.0.1", run.port, app.registry) as client:
         yield client
+
+
+def registered(func: Callable[..., object], **options: Any) -> ModelInfo:
+    """Return the model that ``func`` is, as ``BlazeApp.model`` registers it."""
+    app = BlazeApp()
+    app.model("my-model", **options)(func)
+    return app.registry.get("my-model")
+
+
+def refusal(func: Callable[..., object], **options: Any) -> str:
+    """Return what such a registration is refused with, after the name of the model."""
+    with pytest.raises(ValidationError) as caught:
+        registered(func, **options)
+    text = str(caught.value)
+    assert text.startswith("model 'my-model'")
+    return text.removeprefix("model 'my-model'").lstrip(":, ")
 
 
 async def until(holds: Callable[[], bool]) -> None:
