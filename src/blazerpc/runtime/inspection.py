@@ -185,7 +185,9 @@ def _refuse_dependency(dependency: Dependency, field: str) -> None:
         if parameter.default is parameter.empty
     ]
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    annotation = extract_type_info(dependency.fn)["inputs"][required[0].name]
+    fn: Any = dependency.fn
+    function = getattr(fn, "__init__", fn) if isinstance(fn, type) else fn
+    annotation = extract_type_info(function)["inputs"].get(required[0].name, MISSING)
     if (
         len(required) > 1
         or required[0].kind not in positional
