@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import pytest
 from grpclib.client import Channel
-from grpclib.const import Cardinality
+from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.exceptions import GRPCError
@@ -35,6 +37,19 @@ class RawCodec(CodecBase):
         return data
 
 
+@dataclass
+class Answer:
+    """What a call has brought: messages, an error, trailing metadata."""
+
+    messages: list[bytes] = dataclass_field(default_factory=list)
+    error: GRPCError | None = None
+    trailing: dict[str, str | bytes] = dataclass_field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        return Status.OK if self.error is None else self.error.status
+
+
 class Running:
     """A server that serves, and a channel to it."""
 
@@ -57,6 +72,32 @@ class Running:
             async with asyncio.timeout(PATIENCE):
                 await self.call(rpc, request, timeout=timeout)
         return caught.value
+
+    async def answer(
+        self,
+        rpc: str,
+        request: bytes = b"",
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+    ) -> Answer:
+        """Return all that comes back of such a call, of a unary model or of a stream."""
+        path, answer = f"/blazerpc.InferenceService/Predict{rpc}", Answer()
+        cardinality = Cardinality.UNARY_STREAM
+        async with asyncio.timeout(PATIENCE):
+            stream = self.channel.request(
+                path, cardinality, bytes, bytes, timeout=timeout, metadata=metadata
+            )
+            try:
+                async with stream:
+                    await stream.send_message(request, end=True)
+                    while (message := await stream.recv_message()) is not None:
+                        answer.messages.append(message)
+            except GRPCError as error:
+                answer.error = error
+        assert stream.trailing_metadata is not None
+        answer.trailing = dict(stream.trailing_metadata)
+        return answer
 
     async def stop(self) -> None:
         """Stop, and wait until all calls have ended."""

@@ -115,7 +115,11 @@ def test_a_function_in_depends_takes_a_context_or_nothing() -> None:
         assert registered(_depending_on(fine)).injected.dependencies["db"].fn is fine
 
 
-@pytest.mark.parametrize("func", [two, of_text, by_name])
+class Settings:
+    def __init__(self, path: str) -> None: ...
+
+
+@pytest.mark.parametrize("func", [two, of_text, by_name, Settings])
 def test_any_other_signature_in_depends_is_refused(func: Callable[..., object]) -> None:
     assert refusal(_depending_on(func)) == (
         "parameter 'db': a function in Depends takes a Context, or nothing"
@@ -128,7 +132,7 @@ def test_what_is_no_function_is_refused_in_depends(value: Any) -> None:
 
 
 def _depending_on(dependency: Any) -> Callable[..., object]:
-    def model(text: str, db: Any = Depends(dependency)) -> str:  # noqa: B008 - how it is written
+    def model(text: str, db: Any = Depends(dependency)) -> str:
         return text
 
     return model
