@@ -179,12 +179,15 @@ class BlazeApp:
         if self._lifespan is None:
             yield
             return
-        manager = self._lifespan(self)
         try:
-            given = await manager.__aenter__()
+            manager = self._lifespan(self)
+            given: object = await manager.__aenter__()
         except Exception as error:
             raise StartupError(f"the lifespan failed: {described(error)}") from error
         try:
+            if not isinstance(given, Mapping | None):
+                kind = type(given).__name__
+                raise StartupError(f"the lifespan gave {kind}; it may give a mapping, or nothing")
             vars(self.state).update(given or {})
             yield
         finally:
