@@ -230,6 +230,7 @@ class GRPCServer:
             await self._drain()
         finally:
             await self._end()
+            log.info("stopped")
 
     async def stop(self) -> None:
         """Begin to drain; ``start`` returns when that is done."""
@@ -302,8 +303,6 @@ class GRPCServer:
         for number in self._signals:
             asyncio.get_running_loop().remove_signal_handler(number)
         self._signals = ()
-        if server is not None:
-            log.info("stopped")
 
     async def _calls_finished(self) -> None:
         """Wait until no call is in flight, the grace period is over, or a second signal came."""
