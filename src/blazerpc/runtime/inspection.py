@@ -6,9 +6,10 @@ import collections.abc
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
-from typing import Annotated, Any, Final, get_args, get_origin
+from functools import partial, reduce
+from operator import or_
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from blazerpc.config import ExecutionOptions
 from blazerpc.context import Context, Dependency
@@ -226,7 +227,7 @@ def _of_one_request(
             "a default would be that of the whole batch; write list[T | None]", field=name
         )
     items = {name: _item(annotation, name) for name, annotation in inputs.items()}
-    return items, _item(output, "return")
+    return items, _without_exception(_item(output, "return"))
 
 
 def _item(annotation: object, field: str) -> object:
@@ -237,6 +238,14 @@ def _item(annotation: object, field: str) -> object:
         )
     item: object = get_args(annotation)[0]
     return item
+
+
+def _without_exception(annotation: object) -> object:
+    """Return R of ``R | Exception``, which says that single requests may fail."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not Exception]
+    return reduce(or_, kinds) if kinds else annotation
 
 
 def _is_rowwise(row: Row) -> bool:
