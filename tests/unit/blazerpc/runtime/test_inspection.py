@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,25 @@ def test_lists_of_lists_and_optional_values_are_fine() -> None:
 
     model.__annotations__["return"] = list[Annotated[npt.NDArray[np.float32], Tensor("n")]]
     assert registered(model, batch=True).batching is Batching.LISTS
+
+
+@pytest.mark.parametrize(
+    ("result", "item"),
+    [
+        (list[int | Exception], int),
+        (list[Exception | str | None], str | None),
+        (list[Union[int, Exception]], int),  # noqa: UP007 - the old way to write it
+        (list[Annotated[list[int], "x"] | Exception], Annotated[list[int], "x"]),
+    ],
+)
+def test_a_result_that_may_be_an_exception_is_the_result_on_the_wire(
+    result: object, item: object
+) -> None:
+    def model(texts: list[str]) -> list[str]:
+        return texts
+
+    model.__annotations__["return"] = result
+    assert registered(model, batch=True).output_type == item
 
 
 def takes_no_list(texts: list[str], top_k: int) -> list[str]:
