@@ -104,7 +104,8 @@ class BlazeApp:
             streaming: a generator function annotated with the type of one item is a stream; one
                 annotated ``Iterator[...]`` or ``AsyncIterator[...]`` is without being told.
             batch: the function takes a ``list[T]`` for each parameter and returns a ``list[R]``; a
-                request has one ``T`` and gets one ``R``.
+                request has one ``T`` and gets one ``R``. It may return ``list[R | Exception]``: an
+                exception fails the request of its index.
             isolate_failures: when a batch fails, run its requests again, each alone.
             enable_batching: this and what follows it replace the app's options; None keeps them.
             max_batch_size: likewise.
@@ -185,12 +186,15 @@ class BlazeApp:
         if self._lifespan is None:
             yield
             return
-        manager = self._lifespan(self)
         try:
-            given = await manager.__aenter__()
+            manager = self._lifespan(self)
+            given: object = await manager.__aenter__()
         except Exception as error:
             raise StartupError(f"the lifespan failed: {described(error)}") from error
         try:
+            if not isinstance(given, Mapping | None):
+                kind = type(given).__name__
+                raise StartupError(f"the lifespan gave {kind}; it may give a mapping, or nothing")
             vars(self.state).update(given or {})
             yield
         finally:

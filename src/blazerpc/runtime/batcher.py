@@ -98,7 +98,8 @@ class Batcher(Generic[S, R]):
     Args:
         max_size: rows in a batch, at most; a request with more runs alone.
         timeout_ms: milliseconds that a batch waits after its first request, at most.
-        max_queue_size: requests that wait, at most.
+        max_queue_size: requests that wait, at most, besides those of the batch that collects while
+            nothing is served.
         max_concurrency: batches that are served at one time.
         abandon: whether a batch is cancelled once nobody waits for it. Not for functions whose
             code runs on after a cancellation: their slot would be free too early.
@@ -206,10 +207,7 @@ class Batcher(Generic[S, R]):
         """
         if not self._accepting:
             raise RuntimeError("the batcher is not running")
-        if self._queued >= self._max_queue_size:
-            batches = self._policy.max_size * self._max_concurrency
-            wait = retry_after(self._queued, batches, self._policy.duration.value)
-            raise OverloadedError(f"{self._what}: the queue is full", retry_after=wait)
+        self._refuse_when_full()
         waiting = _Waiting[S, R](
             request,
             rows,
@@ -228,6 +226,14 @@ class Batcher(Generic[S, R]):
         finally:
             if not waiting.future.done() or waiting.future.cancelled():
                 self._forget(waiting)
+
+    def _refuse_when_full(self) -> None:
+        # Those that can go as soon as the loop has turned do not wait.
+        idle = (self._max_concurrency - len(self._running)) * self._policy.max_size
+        if self._queued >= self._max_queue_size + idle:
+            batches = self._policy.max_size * self._max_concurrency
+            wait = retry_after(self._queued, batches, self._policy.duration.value)
+            raise OverloadedError(f"{self._what}: the queue is full", retry_after=wait)
 
     def _look_soon(self) -> None:
         """Look whether a batch can go, once the requests that have come with this one are here."""

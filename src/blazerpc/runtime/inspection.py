@@ -6,9 +6,10 @@ import collections.abc
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
-from typing import Annotated, Any, Final, get_args, get_origin
+from functools import partial, reduce
+from operator import or_
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from blazerpc.config import ExecutionOptions
 from blazerpc.context import Context, Dependency
@@ -87,7 +88,7 @@ def inspected(
     if rowwise and not batch and options.enable_batching:
         batching = Batching.ROWS
     if batching is not Batching.NONE:
-        _refuse_context(injected)
+        _refuse_context(injected, batching)
     return ModelInfo(
         name=name,
         version=version,
@@ -192,17 +193,22 @@ def _required(function: Callable[..., object]) -> list[inspect.Parameter]:
 def _refuse_dependency(dependency: Dependency, field: str) -> None:
     if not callable(dependency.fn):
         raise ValidationError("Depends takes a function", field=field)
-    required = _required(dependency.fn)
+    fn: Any = dependency.fn
+    # A class is called with what its constructor takes.
+    function = getattr(fn, "__init__", fn) if isinstance(fn, type) else fn
+    required = _required(fn)
     for parameter in required:
-        annotation = extract_type_info(dependency.fn)["inputs"][parameter.name]
+        annotation = extract_type_info(function)["inputs"].get(parameter.name, MISSING)
         keyword = parameter.kind is parameter.KEYWORD_ONLY
         if len(required) > 1 or keyword or annotation not in (Context, MISSING):
             raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
 
 
-def _refuse_context(injected: Injected) -> None:
+def _refuse_context(injected: Injected, batching: Batching) -> None:
     """Raise for what is of one call in a model that is called for many of them."""
-    mend = "take it out, or register the model with enable_batching=False"
+    rowwise = batching is Batching.ROWS
+    mend = "register the model with enable_batching=False" if rowwise else "leave out batch=True"
+    mend = f"take it out, or {mend}"
     for name in injected.context:
         raise ValidationError(
             f"a Context is of one call, and this model is called once for many of them; {mend}",
@@ -228,7 +234,7 @@ def _of_one_request(
             "a default would be that of the whole batch; write list[T | None]", field=name
         )
     items = {name: _item(annotation, name) for name, annotation in inputs.items()}
-    return items, _item(output, "return")
+    return items, _without_exception(_item(output, "return"))
 
 
 def _item(annotation: object, field: str) -> object:
@@ -239,6 +245,14 @@ def _item(annotation: object, field: str) -> object:
         )
     item: object = get_args(annotation)[0]
     return item
+
+
+def _without_exception(annotation: object) -> object:
+    """Return R of ``R | Exception``, which says that single requests may fail."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not Exception]
+    return reduce(or_, kinds) if kinds else annotation
 
 
 def _is_rowwise(row: Row) -> bool:

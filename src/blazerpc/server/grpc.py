@@ -252,6 +252,7 @@ class GRPCServer:
             await self._drain()
         finally:
             await self._end()
+            log.info("stopped")
 
     async def stop(self, *, hurry: bool = False) -> None:
         """Begin to drain; ``start`` returns when that is done.
@@ -335,8 +336,6 @@ class GRPCServer:
         for number in self._signals:
             asyncio.get_running_loop().remove_signal_handler(number)
         self._signals = ()
-        if server is not None:
-            log.info("stopped")
 
     async def _calls_finished(self) -> None:
         """Wait until no call is in flight, the grace period is over, or a second signal came."""
