@@ -153,11 +153,13 @@ class BlazeApp:
         """Return a server of all models, with health and reflection, that has not started.
 
         Raises:
-            ConfigurationError: for an app without models, or a lock that does not fit.
+            ConfigurationError: for an app without models, a lock that does not fit, or workers.
             OSError: when the lock cannot be read.
         """
         if not self.registry.list_models():
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
+        if options.workers > 1:
+            raise ConfigurationError("a server is one process; for more, run blaze serve --workers")
         servicer = InferenceServicer(
             self.registry,
             None if options.lock is None else SchemaLock.read(options.lock),

@@ -6,27 +6,21 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
-import rich.markup
 import typer
 from rich.console import Console
 
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import generate_client
-from blazerpc.cli.load import ImportStringError, load_app
+from blazerpc.cli.failures import FAILURE, explained, print_error
+from blazerpc.cli.load import load_app
 from blazerpc.cli.proto import export_proto
 from blazerpc.cli.serve import serve as run_server
+from blazerpc.cli.serve import supervise
 from blazerpc.config import ServeOptions
-from blazerpc.exceptions import BlazeRPCError
-from blazerpc_client import RpcError, Unavailable, Unimplemented
-from blazerpc_client.codegen import NotOursError
 from blazerpc_client.compare import Verdict
-
-#: Exit codes: a command that failed, and one that was called wrongly.
-FAILURE: Final = 1
-USAGE: Final = 2
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
@@ -69,11 +63,25 @@ def serve(
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
     ] = 5.0,
     lock: Lock = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the port; one that crashes is replaced.")
+    ] = 1,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Restart when a source below the current directory changes; needs the extra "
+            "'reload'.",
+        ),
+    ] = False,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock)
-        run_server(load_app(app), options, Console())
+        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock, workers=workers)
+        if reload or workers > 1:
+            supervise(app, options, Console(), reload=reload)
+        else:
+            run_server(load_app(app), options, Console())
 
 
 @cli.command()
@@ -144,28 +152,12 @@ def _one_line_errors() -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and an exit code."""
     try:
         yield
-    except ImportStringError as error:
-        _fail(str(error), USAGE)
-    except BlazeRPCError as error:
-        _fail(str(error), FAILURE)
-    except NotOursError as error:
-        _fail(f"{error}; choose another --out or --package", FAILURE)
-    except Unavailable as error:
-        _fail(f"{error.message}; is the server running there?", FAILURE)
-    except Unimplemented as error:
-        _fail(f"{error.message}; enable it there", FAILURE)
-    except RpcError as error:
-        _fail(error.message, FAILURE)
-    except OSError as error:
-        _fail(str(error), FAILURE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    one_line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True).print(
-        "[bold red]error:[/bold red]", rich.markup.escape(one_line), highlight=False
-    )
-    raise typer.Exit(code)
+    except Exception as error:
+        failure = explained(error)
+        if failure is None:
+            raise
+        print_error(failure.message)
+        raise typer.Exit(failure.code) from None
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -84,14 +85,20 @@ class _Server(grpclib.server.Server):
         self._mapping = _Methods(self._mapping)
         self._protocols: WeakSet[H2Protocol] = WeakSet()
 
-    async def bind(self, host: str, port: int) -> None:
-        """Take the address; connections are refused until ``accept``.
+    async def bind(
+        self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool
+    ) -> None:
+        """Take the address, or the socket that has it; no connection is accepted until ``accept``.
 
         Raises:
             OSError: when it cannot be had.
         """
+        address: dict[str, Any] = {"host": host, "port": port, "reuse_port": reuse_port}
         self._server = await self._loop.create_server(
-            self._protocol_factory, host, port, backlog=_BACKLOG, start_serving=False
+            self._protocol_factory,
+            **(address if sock is None else {"sock": sock}),
+            backlog=_BACKLOG,
+            start_serving=False,
         )
         self._server_closed_fut = self._loop.create_future()
 
@@ -162,6 +169,7 @@ class GRPCServer:
         self._tracker: CallTracker | None = None
         self._started: list[_Lifecycle] = []
         self._signals: tuple[signal.Signals, ...] = ()
+        self._signalled = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -187,10 +195,23 @@ class GRPCServer:
         await self.listen(host, port)
         await self.wait()
 
-    async def listen(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+    async def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> None:
         """Start the handlers, and accept connections: calls are served from now on.
 
         When it is told to stop before that, it returns, and so does ``wait``.
+
+        Args:
+            host: address to listen on.
+            port: likewise.
+            sock: bound to that address already, to listen on; it is closed at the end.
+            reuse_port: whether other processes listen there, too.
 
         Raises:
             ConfigurationError: when the address cannot be listened on.
@@ -204,7 +225,7 @@ class GRPCServer:
         listen(server, RecvRequest, self._refuse_when_stopping)
         try:
             # Before the models are built, which may take long.
-            await server.bind(host, port)
+            await server.bind(host, port, sock=sock, reuse_port=reuse_port)
         except OSError as error:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
@@ -232,8 +253,14 @@ class GRPCServer:
         finally:
             await self._end()
 
-    async def stop(self) -> None:
-        """Begin to drain; ``start`` returns when that is done."""
+    async def stop(self, *, hurry: bool = False) -> None:
+        """Begin to drain; ``start`` returns when that is done.
+
+        Args:
+            hurry: whether calls in flight are cancelled, and not waited for.
+        """
+        if hurry:
+            self._hurry.set()
         self._stopping.set()
 
     def _handle_signals(self) -> None:
@@ -244,8 +271,10 @@ class GRPCServer:
                 asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
-        if self._stopping.is_set():
+        # Signals are counted apart from stops: a supervisor and the terminal may both ask for one.
+        if self._signalled:
             self._hurry.set()
+        self._signalled = True
         self._stopping.set()
 
     async def _refuse_when_stopping(self, event: RecvRequest) -> None:
