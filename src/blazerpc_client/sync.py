@@ -16,7 +16,7 @@ try:
 except ImportError as _error:
     raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
-from blazerpc_client.channel import Metadata
+from blazerpc_client.channel import Channel, Metadata
 from blazerpc_client.client import ServiceClient
 from blazerpc_client.metadata import Recorder, recording
 from blazerpc_client.response import Response, StreamProvenance
@@ -77,6 +77,10 @@ class SyncServiceClient:
         other = copy.copy(self)
         other._client = self._client.with_options(timeout=timeout, metadata=metadata)
         return other
+
+    @property
+    def _channel(self) -> Channel:
+        return self._client._channel
 
     def close(self) -> None:
         """Close the connection; calls in flight fail with ``Unavailable``.
