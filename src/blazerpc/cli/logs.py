@@ -51,7 +51,8 @@ class JsonFormatter(logging.Formatter):
         }
         logged = getattr(record, "call", None)
         if isinstance(logged, dict):
-            fields |= logged
+            # The rest of the line for people says the same once more.
+            fields |= {"message": f"{logged['method']} {logged['status']}", **logged}
         elif (call := current_call()) is not None:
             fields["request_id"] = call.request_id
             if call.trace_id is not None:
