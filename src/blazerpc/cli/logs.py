@@ -6,9 +6,13 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Final
 
 from blazerpc.config import LogFormat, LogOptions
 from blazerpc.server.calls import current_call
+
+# One encoder for all lines: json.dumps makes a new one each time that it is given ``default``.
+_encode: Final = json.JSONEncoder(default=str).encode
 
 
 def start_logging(options: LogOptions, *, process: bool = False) -> None:
@@ -59,4 +63,4 @@ class JsonFormatter(logging.Formatter):
                 fields["trace_id"] = call.trace_id
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str)
+        return _encode(fields)

@@ -18,10 +18,10 @@ from blazerpc.app import BlazeApp
 from blazerpc.cli.failures import print_error
 from blazerpc.cli.logs import start_logging
 from blazerpc.config import ServeOptions
+from blazerpc.endpoint import metrics_endpoint
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.rows import OptionalRow, Row
 from blazerpc.runtime.registry import ModelInfo
-from blazerpc.server.endpoint import metrics_endpoint
 from blazerpc.server.middleware import MetricsMiddleware
 from blazerpc.supervisor.reload import source_changes
 from blazerpc.supervisor.supervisor import Supervisor

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from blazerpc.server.endpoint import metrics_endpoint
+from blazerpc.endpoint import metrics_endpoint
 
 
 class WorkerMetrics(Collector):
