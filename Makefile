@@ -22,6 +22,7 @@ $(READY): pyproject.toml Makefile
 
 demo: setup
 	$(BIN)/python -m examples.demo
+	$(BIN)/python -m examples.observability
 
 test: check
 	$(BIN)/python -m pytest

@@ -16,7 +16,7 @@ from blazerpc.runtime.executor import described
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
-from blazerpc.server.middleware import Middleware
+from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -164,17 +164,33 @@ class BlazeApp:
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
         if options.workers > 1:
             raise ConfigurationError("a server is one process; for more, run blaze serve --workers")
+        middleware = self._with_observers(options)
         servicer = InferenceServicer(
             self.registry,
             None if options.lock is None else SchemaLock.read(options.lock),
             state=self.state,
             lifespan=self._entered,
             max_concurrent_requests=self._max_concurrent_requests,
+            observe=[each.observe_model for each in middleware],
         )
         names = model_names(self.registry.list_models())
         health = build_health_service([servicer], names, serving=False)
         handlers = build_reflection_service([servicer, health], servicer.schema)
-        return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
+        return GRPCServer(handlers, middleware=middleware, grace_period=options.grace_period)
+
+    def _with_observers(self, options: ServeOptions) -> list[Middleware]:
+        """Return the middleware, with what the options ask for and it lacks."""
+        observers: dict[type[Middleware], bool] = {
+            LoggingMiddleware: options.access_log,
+            MetricsMiddleware: options.metrics_port is not None,
+        }
+        # First, to see what the others refuse.
+        added = [
+            kind()
+            for kind, wanted in observers.items()
+            if wanted and not any(isinstance(each, kind) for each in self.middleware)
+        ]
+        return [*added, *self.middleware]
 
     @asynccontextmanager
     async def _entered(self) -> AsyncIterator[None]:

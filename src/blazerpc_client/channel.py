@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -12,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import grpclib.client
 from google.protobuf.message import Message
 from grpclib.const import Cardinality, Status
-from grpclib.metadata import Deadline, encode_metadata
+from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from blazerpc_client.errors import (
@@ -23,7 +24,14 @@ from blazerpc_client.errors import (
     RpcError,
     translated,
 )
-from blazerpc_client.metadata import ReceivedMetadata, Recorder, current_recorder, received
+from blazerpc_client.metadata import (
+    ReceivedMetadata,
+    Recorder,
+    check_metadata,
+    current_recorder,
+    received,
+    redacted,
+)
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -73,9 +81,21 @@ class CallOptions:
         if timeout is not None and not 0 <= timeout <= _MAX_TIMEOUT:
             raise InvalidArgument(f"timeout: {timeout} is out of range", field="timeout")
         try:
-            encode_metadata(self.metadata)
-        except (TypeError, ValueError) as error:
+            check_metadata(self.metadata)
+        except ValueError as error:
             raise InvalidArgument(f"metadata: {error}", field="metadata") from None
+
+    def __repr__(self) -> str:
+        return f"CallOptions(timeout={self.timeout!r}, metadata={redacted(self.metadata)})"
+
+
+class CallObserver(Protocol):
+    """Surrounds every call of a channel."""
+
+    def call(
+        self, path: str, target: str, options: CallOptions
+    ) -> AbstractContextManager[CallOptions]:
+        """Surround a call, which fails with an ``RpcError``; give the options it is made with."""
 
 
 def parse_target(target: str) -> tuple[str, int]:
@@ -257,6 +277,10 @@ class Channel:
     Args:
         target: ``HOST:PORT``.
 
+    Attributes:
+        target: likewise.
+        observer: surrounds every call, but for those that read the schema.
+
     Raises:
         InvalidArgument: for a target of another form.
     """
@@ -264,6 +288,7 @@ class Channel:
     def __init__(self, target: str) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
+        self.observer: CallObserver | None = None
         self._channel: _GrpclibChannel | None = None
         self._closed = False
 
@@ -278,7 +303,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
-        with translated(self.target):
+        with self._observed(rpc, options) as options, translated(self.target):
             async with self._call(rpc, Cardinality.UNARY_UNARY, options) as stream:
                 await stream.send_message(request, end=True)
                 response = await stream.recv_message()
@@ -294,7 +319,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        with translated(self.target):
+        with self._observed(rpc, options) as options, translated(self.target):
             async with self._call(rpc, Cardinality.UNARY_STREAM, options) as stream:
                 await stream.send_message(request, end=True)
                 async for response in stream:
@@ -323,7 +348,7 @@ class Channel:
         """
         sender = _Sender(requests)
         try:
-            with translated(self.target):
+            with self._observed(rpc, options) as options, translated(self.target):
                 stream = self._call(rpc, Cardinality.STREAM_STREAM, options)
                 async with stream:
                     await stream.send_request()
@@ -358,6 +383,11 @@ class Channel:
         if self._channel is None:
             self._channel = _GrpclibChannel(self._host, self._port)
         return self._channel.call(path, cardinality, request_class, response_class, options)
+
+    def _observed(self, rpc: Rpc, options: CallOptions) -> AbstractContextManager[CallOptions]:
+        if self.observer is None:
+            return nullcontext(options)
+        return self.observer.call(rpc.path, self.target, options)
 
     def _call(
         self, rpc: Rpc, cardinality: Cardinality, options: CallOptions

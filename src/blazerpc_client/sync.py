@@ -26,7 +26,7 @@ try:
 except ImportError as _error:
     raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
-from blazerpc_client.channel import Metadata
+from blazerpc_client.channel import Channel, Metadata
 from blazerpc_client.client import ServiceClient
 from blazerpc_client.errors import FailedPrecondition
 from blazerpc_client.metadata import Recorder, recording
@@ -89,6 +89,10 @@ class SyncServiceClient:
         other = copy.copy(self)
         other._client = self._client.with_options(timeout=timeout, metadata=metadata)
         return other
+
+    @property
+    def _channel(self) -> Channel:
+        return self._client._channel
 
     def close(self) -> None:
         """Close the connection; calls in flight fail with ``Unavailable``.

@@ -21,7 +21,7 @@ from blazerpc.cli.load import load_app
 from blazerpc.cli.proto import export_proto
 from blazerpc.cli.serve import serve as run_server
 from blazerpc.cli.serve import supervise
-from blazerpc.config import ServeOptions
+from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
 from blazerpc_client.compare import Verdict
 
 cli: typer.Typer = typer.Typer(
@@ -75,10 +75,36 @@ def serve(
             "'reload'.",
         ),
     ] = False,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="Log a line for each call.")
+    ] = True,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="The least that is logged; calls are info.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines for people, or a JSON object a line.")
+    ] = LogFormat.TEXT,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Port of http://HOST:PORT/metrics for Prometheus; default: none."),
+    ] = None,
+    metrics_host: Annotated[
+        str | None, typer.Option(help="Address of the metrics; default: that of --host.")
+    ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock, workers=workers)
+        options = ServeOptions(
+            host=host,
+            port=port,
+            grace_period=grace,
+            lock=lock,
+            workers=workers,
+            access_log=access_log,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            log=LogOptions(level=log_level, format=log_format),
+        )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)
         else:

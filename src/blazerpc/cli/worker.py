@@ -16,7 +16,8 @@ from rich.console import Console
 from blazerpc.app import BlazeApp
 from blazerpc.cli.failures import explained
 from blazerpc.cli.load import load_app
-from blazerpc.cli.serve import run, served, start_logging
+from blazerpc.cli.logs import start_logging
+from blazerpc.cli.serve import run, served
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.supervisor.messages import Command, Failed, Order, Ready, Report
 
@@ -81,7 +82,7 @@ def main() -> None:
     assert isinstance(order, Order)
     supervision = Supervision(channel)
     supervision.start()
-    start_logging(f"%(name)s[{os.getpid()}]")
+    start_logging(order.options.log, process=True)
     try:
         run(_serve(load_app(order.app), order, supervision))
     except Exception as error:

@@ -22,7 +22,7 @@ from grpclib.protocol import H2Protocol
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.runtime.errors import invalid_argument
-from blazerpc.server.calls import CallTracker, unimplemented
+from blazerpc.server.calls import CallTracker, current_call, unimplemented
 from blazerpc.server.health import HealthService
 from blazerpc.server.middleware import Middleware
 from blazerpc_client.wire.malformed import malformed_field
@@ -57,11 +57,20 @@ class Codec(ProtoCodec):
         Raises:
             GRPCError: INVALID_ARGUMENT, naming the field where the bytes go wrong.
         """
+        if (call := current_call()) is not None:
+            call.received += len(data)
         try:
             return message_type.FromString(data)
         except DecodeError:
             field = malformed_field(data, message_type.DESCRIPTOR)
             raise invalid_argument("not a valid protobuf message", field) from None
+
+    def encode(self, message: Any, message_type: type[Any]) -> bytes:
+        """Return the bytes."""
+        data: bytes = super().encode(message, message_type)
+        if (call := current_call()) is not None:
+            call.sent += len(data)
+        return data
 
 
 class _Methods(dict[str, Handler]):

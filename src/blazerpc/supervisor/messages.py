@@ -7,7 +7,8 @@ end of the supervisor closes its socket, which a worker takes for a ``Command.ST
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from blazerpc.config import ServeOptions
 
@@ -21,12 +22,14 @@ class Order:
         options: with the port that all workers share.
         listener: file descriptor of the socket to listen on; None to make one.
         keep_bytecode: whether compiled modules are written.
+        environment: that its process has besides the supervisor's own.
     """
 
     app: str
     options: ServeOptions
     listener: int | None
     keep_bytecode: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ class Process:
                 # -P: `-m` would put the current directory before the standard library.
                 [sys.executable, *flags, "-P", "-m", _MODULE, str(theirs.fileno()), order.app],
                 pass_fds=inherited,
+                env={**os.environ, **order.environment},
             )
         self._send(order)
         self._loop.add_reader(self._channel.fileno(), self._read)

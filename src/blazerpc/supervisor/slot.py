@@ -31,6 +31,9 @@ class Owner(Protocol):
     def failed(self, slot: Slot, failure: Failed, *, starting: bool) -> None:
         """Decide what follows a process that ended by itself, while ``starting`` or later."""
 
+    def exited(self, pid: int) -> None:
+        """Take note that this process is gone."""
+
     def ended(self) -> None:
         """Take note that no process will follow."""
 
@@ -111,6 +114,8 @@ class Slot:
             self.feed(Event.READY)
 
     def _exited(self, code: int) -> None:
+        if self._process is not None:
+            self._owner.exited(self._process.pid)
         self._code, self._process = code, None
         self._cancel_timer()
         self.feed(Event.EXITED)

@@ -16,6 +16,7 @@ from blazerpc.config import ServeOptions
 from blazerpc.exceptions import BlazeRPCError
 from blazerpc.supervisor.life import Event, State
 from blazerpc.supervisor.messages import Failed, Order
+from blazerpc.supervisor.metrics import WorkerMetrics
 from blazerpc.supervisor.port import SharedPort
 from blazerpc.supervisor.restarts import RestartPolicy
 from blazerpc.supervisor.slot import Slot
@@ -63,6 +64,7 @@ class Supervisor:
         self._tell_error = tell_error
         self._policy = policy or RestartPolicy()
         self._slots: list[Slot] = []
+        self._metrics: WorkerMetrics | None = None
         self._failure: WorkersError | None = None
         self._watching = self._stopping = self._announced = False
         self._told: set[str] = set()
@@ -86,6 +88,7 @@ class Supervisor:
         with contextlib.closing(SharedPort(self._options.host, self._options.port)) as port:
             self._port = port
             async with contextlib.AsyncExitStack() as stack:
+                self._metrics = self._served_metrics(stack)
                 self._handle_signals(stack)
                 if changes is not None:
                     stack.callback(loop.create_task(self._watch(changes)).cancel)
@@ -99,6 +102,8 @@ class Supervisor:
         if all(slot.state is State.SERVING for slot in self._slots) and not self._announced:
             self._announced = True
             self._console.out(banner, end="", highlight=False)
+            if self._metrics is not None:
+                self._console.print(f"Metrics on {self._metrics.url}", highlight=False)
             # Last, and on a line of its own: whoever started this process can wait for it.
             where = f"{self._options.host}:{self._port.number}"
             self._console.print(f"Serving on {where}", highlight=False)
@@ -111,6 +116,8 @@ class Supervisor:
             self._fail(failure.message, failure.code)
         elif (delay := slot.restarts.crashed(asyncio.get_running_loop().time())) is not None:
             log.warning("%s; starting another one in %g s", failure.message, delay)
+            if self._metrics is not None:
+                self._metrics.restarted()
             slot.start_in(delay)
         else:
             often = f"{self._policy.max_crashes} failures within {self._policy.window:g} s"
@@ -119,6 +126,11 @@ class Supervisor:
                 self._wait_for_change(message)
             else:
                 self._fail(message, GAVE_UP)
+
+    def exited(self, pid: int) -> None:
+        """Take what a process was in the middle of out of the metrics."""
+        if self._metrics is not None:
+            self._metrics.ended(pid)
 
     def ended(self) -> None:
         """End when all workers have."""
@@ -133,6 +145,7 @@ class Supervisor:
             # They are found by the second of a source and its size: an edit within that second
             # would go unnoticed.
             keep_bytecode=not self._watching,
+            environment={} if self._metrics is None else self._metrics.environment,
         )
         for number in range(1, self._options.workers + 1):
             slot = Slot(number, order, self, self._policy)
@@ -140,6 +153,14 @@ class Supervisor:
             self._slots.append(slot)
         for slot in self._slots:
             slot.feed(Event.START)
+
+    def _served_metrics(self, stack: contextlib.AsyncExitStack) -> WorkerMetrics | None:
+        """Serve the metrics of all workers, if that is asked for."""
+        port = self._options.metrics_port
+        if port is None:
+            return None
+        host = self._options.metrics_host or self._options.host
+        return stack.enter_context(WorkerMetrics.served(host, port))
 
     def _wait_for_change(self, message: str) -> None:
         """Tell an error once, and not once for each worker."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from blazerpc.exceptions import DeadlineExceededError, OverloadedError
 from blazerpc.runtime import Batcher
-from blazerpc.runtime.batcher import Timing
+from blazerpc.runtime.observer import Timing
 from tests.unit.blazerpc.support import PATIENCE, until
 
 #: Milliseconds, longer than any test: what goes before it, goes for another reason.
