@@ -27,7 +27,7 @@ from blazerpc_client.schema import (
     StreamMethod,
     UnaryMethod,
 )
-from blazerpc_client.specs import MethodSpec, is_blazerpc, service_spec, signature
+from blazerpc_client.specs import MethodSpec, models_of, signature
 from blazerpc_client.verify import Verification, Verify
 from blazerpc_client.wire.tensors import Dims
 
@@ -238,13 +238,7 @@ class BlazeClient(_Connected):
         return method
 
     def _learn(self, schema: Schema) -> None:
-        for service in schema.services:
-            if not is_blazerpc(schema.service(service)):
-                continue
-            specs = service_spec(schema, service).methods
-            self._specs += specs
-            for spec in specs:
-                method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
-                assert spec.model is not None
-                name = f"{spec.model.name}:{spec.model.version}"
-                self._methods[name] = method(schema, spec.full_name)
+        for name, spec in models_of(schema).items():
+            method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
+            self._methods[name] = method(schema, spec.full_name)
+            self._specs.append(spec)

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +27,20 @@ def runner() -> Iterator[asyncio.Runner]:
     """An event loop that lasts as long as a module's tests."""
     with asyncio.Runner() as runner:
         yield runner
+
+
+@contextmanager
+def foreign_server() -> Iterator[str]:
+    """Run tests.peers.foreign_server; give its address."""
+    command = [sys.executable, "-W", "error", "-m", "tests.peers.foreign_server"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
 
 
 def blaze(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

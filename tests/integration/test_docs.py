@@ -13,7 +13,13 @@ import pytest
 from tests.conftest import ROOT, StartServer
 from tests.integration.conftest import blaze
 
-DOCUMENTS = ["README.md", "docs/server.md", "docs/client.md", "docs/observability.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/server.md",
+    "docs/client.md",
+    "docs/cli.md",
+    "docs/observability.md",
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)
 APP = "# app.py\n"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import rich.markup
 from rich.console import Console
 
+from blazerpc.cli.exits import FAILURE, USAGE, CommandError
 from blazerpc.cli.load import ImportStringError
+from blazerpc.cli.text import one_line
 from blazerpc.exceptions import BlazeRPCError
 from blazerpc.supervisor.supervisor import WorkersError
 from blazerpc_client import RpcError, Unavailable, Unimplemented
 from blazerpc_client.codegen import NotOursError
 from blazerpc_client.wire.errors import WireError
-
-#: Exit codes: a command that failed, and one that was called wrongly.
-FAILURE: Final = 1
-USAGE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ def explained(error: Exception) -> Failure | None:
     match error:
         case ImportStringError():
             return Failure(str(error), USAGE)
-        case WorkersError():
+        case WorkersError() | CommandError():
             return Failure(str(error), error.code)
         case NotOursError():
             return Failure(f"{error}; choose another --out or --package")
@@ -50,7 +47,6 @@ def explained(error: Exception) -> Failure | None:
 
 def print_error(message: str) -> None:
     """Print an error as one line."""
-    one_line = " ".join(message.split())
     Console(stderr=True, soft_wrap=True).print(
-        "[bold red]error:[/bold red]", rich.markup.escape(one_line), highlight=False
+        "[bold red]error:[/bold red]", rich.markup.escape(one_line(message)), highlight=False
     )

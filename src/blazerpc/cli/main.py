@@ -13,12 +13,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from blazerpc.cli.call import CallSettings
+from blazerpc.cli.call import call as run_call
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import generate_client
-from blazerpc.cli.failures import FAILURE, USAGE, explained, print_error
+from blazerpc.cli.exits import FAILURE, USAGE
+from blazerpc.cli.failures import explained, print_error
+from blazerpc.cli.health import SUMMARY
+from blazerpc.cli.health import main as check_health
+from blazerpc.cli.inspect import inspect as inspect_server
 from blazerpc.cli.load import load_app
 from blazerpc.cli.proto import export_proto
+from blazerpc.cli.report import as_json as report_as_json
+from blazerpc.cli.report import tables
 from blazerpc.cli.serve import serve as run_server
 from blazerpc.cli.serve import supervise
 from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
@@ -37,6 +45,13 @@ cli.add_typer(client_cli, name="client")
 
 App = Annotated[
     str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
+]
+
+Target = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Address of a running server.")]
+
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Sent with each call; repeat for several."),
 ]
 
 Source = Annotated[
@@ -124,6 +139,79 @@ def proto(
     with _one_line_errors():
         for path in export_proto(load_app(app), output_dir, lock):
             typer.echo(f"wrote {path}")
+
+
+@cli.command()
+def inspect(
+    target: Target,
+    as_json: Annotated[bool, typer.Option("--json", help="Write all of it as JSON.")] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that each question to the server may take.")
+    ] = 10.0,
+    metadata: Metadata = None,
+) -> None:
+    """Show what a server has: services, models, what they take and give, health."""
+    with _one_line_errors():
+        server = inspect_server(target, timeout, metadata or ())
+        if as_json:
+            typer.echo(report_as_json(server))
+        else:
+            console = Console()
+            for part in tables(server):
+                console.print(part)
+
+
+@cli.command()
+def call(
+    target: Target,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model, like digits or digits:2, or a method of any server: pkg.Service/Method.",
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Text as it is, JSON for numbers, lists and tensors; @file.json, @array.npy, "
+            "@image.png; - for standard input; KEY:=VALUE is JSON in any case.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that the call may take. Default: any time.")
+    ] = None,
+    metadata: Metadata = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save a tensor there, as .npy; of a stream, result-0.npy and so on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write results as JSON lines.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show the metadata after the result, on stderr.")
+    ] = False,
+) -> None:
+    """Call a model, or a method of any server with reflection.
+
+    Exit code 0, 2 when the call could not be made of the arguments, 64 and the number of the gRPC
+    status when it failed (68: DEADLINE_EXCEEDED), 1 otherwise.
+    """
+    settings = CallSettings(
+        timeout=timeout, metadata=metadata or (), as_json=as_json, out=out, verbose=verbose
+    )
+    with _one_line_errors():
+        raise typer.Exit(run_call(target, name, arguments or (), settings))
+
+
+@cli.command(
+    help=SUMMARY,
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def health(context: typer.Context) -> None:
+    """Have the command parse its arguments itself; mostly it is run without this module."""
+    raise typer.Exit(check_health(context.args))
 
 
 @client_cli.command()
