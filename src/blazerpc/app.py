@@ -14,6 +14,7 @@ from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service
 from blazerpc.server.middleware import Middleware
 from blazerpc.server.reflection import build_reflection_service
+from blazerpc_client.transport.choice import Http
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -68,13 +69,20 @@ class BlazeApp:
 
         return register
 
-    async def serve(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+    async def serve(
+        self, host: str = "127.0.0.1", port: int = 50051, *, http: Http | None = None
+    ) -> None:
         """Serve all models, with health and reflection, until SIGINT or SIGTERM.
+
+        Args:
+            host: address to listen on.
+            port: likewise; 0 lets the system choose.
+            http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
 
         Raises:
             ConfigurationError: for an app without models, or an address that cannot be had.
         """
-        options = ServeOptions(host=host, port=port)
+        options = ServeOptions(host=host, port=port, http=http)
         await self.server(options).start(options.host, options.port)
 
     def server(self, options: ServeOptions) -> GRPCServer:
@@ -90,4 +98,10 @@ class BlazeApp:
         servicer = InferenceServicer(self.registry, lock)
         health = build_health_service([servicer])
         handlers = build_reflection_service([servicer, health], servicer.schema)
-        return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
+        return GRPCServer(
+            handlers,
+            middleware=self.middleware,
+            grace_period=options.grace_period,
+            http=options.http,
+            limits=options.limits,
+        )

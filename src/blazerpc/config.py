@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from blazerpc.exceptions import ConfigurationError
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class ServeOptions:
         grace_period: seconds that calls in flight have to finish after a stop.
         lock: file with the numbers on the wire, which ``blaze proto --lock`` keeps; None numbers
             fields in the order in which they are written.
+        http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what clients may ask of BlazeRPC's HTTP/2.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -49,11 +54,14 @@ class ServeOptions:
     port: int = 50051
     grace_period: float = 5.0
     lock: Path | None = None
+    http: Http | None = None
+    limits: Limits = DEFAULT
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
         _check(0 <= self.port < 1 << 16, "port", self.port, "0 to 65535")
         _check(0 <= self.grace_period < 3600, "grace_period", self.grace_period, "0 to an hour")
+        _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
 
 
 def _check(holds: bool, option: str, value: object, bound: str) -> None:

@@ -6,18 +6,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import grpclib.client
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
-from grpclib.metadata import Deadline, encode_metadata
+from grpclib.metadata import Deadline, _Metadata, _MetadataLike, encode_metadata
 from multidict import MultiDict
 
 from blazerpc_client.errors import Internal, InvalidArgument, RpcError, translated
+from blazerpc_client.transport.calling import ClientCall, TransportChannel
+from blazerpc_client.transport.choice import Http, chosen_http
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
+A = TypeVar("A")
+B = TypeVar("B")
 
 Metadata = Mapping[str, str | bytes]
 
@@ -97,7 +101,7 @@ def _is_host(host: str) -> bool:
     return "\0" not in host
 
 
-class _GrpclibStream(grpclib.client.Stream[S, R]):
+class _GrpclibStream(grpclib.client.Stream[A, B]):
     """A call that ends when its answer does.
 
     grpclib waits for a status that an answer ended without, until the deadline if there is one. It
@@ -138,6 +142,10 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
             super()._raise_for_content_type(headers_map)
 
 
+#: A call, over either HTTP/2.
+Call: TypeAlias = "_GrpclibStream[S, R] | ClientCall[S, R]"
+
+
 class _Sender:
     """Sends the requests of a call while its answers are received."""
 
@@ -145,7 +153,7 @@ class _Sender:
         self._requests = requests
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, stream: _GrpclibStream[Any, Any]) -> None:
+    def start(self, stream: Call[Any, Any]) -> None:
         self._task = asyncio.create_task(self._send(stream))
 
     def failure(self) -> BaseException | None:
@@ -158,7 +166,7 @@ class _Sender:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _send(self, stream: _GrpclibStream[Any, Any]) -> None:
+    async def _send(self, stream: Call[Any, Any]) -> None:
         try:
             async for request in self._requests:
                 if not await self._sent(stream.send_message(request)):
@@ -178,28 +186,30 @@ class _Sender:
 
 
 class _GrpclibChannel(grpclib.client.Channel):
-    """grpclib's channel, making such calls."""
+    """grpclib's channel as it is, making such calls."""
 
-    def call(
+    def request(
         self,
-        path: str,
+        name: str,
         cardinality: Cardinality,
-        request_class: type[S],
-        response_class: type[R],
-        options: CallOptions,
-    ) -> _GrpclibStream[S, R]:
-        timeout = options.timeout
+        request_type: type[A],
+        reply_type: type[B],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: _MetadataLike | None = None,
+    ) -> _GrpclibStream[A, B]:
         return _GrpclibStream(
             self,
-            path,
-            cast(Any, MultiDict(options.metadata)),
+            name,
+            cast(_Metadata, MultiDict(metadata or ())),
             cardinality,
-            request_class,
-            response_class,
+            request_type,
+            reply_type,
             codec=self._codec,
             status_details_codec=self._status_details_codec,
             dispatch=self.__dispatch__,
-            deadline=None if timeout is None else Deadline.from_timeout(timeout),
+            deadline=deadline if timeout is None else Deadline.from_timeout(timeout),
         )
 
 
@@ -208,15 +218,20 @@ class Channel:
 
     Args:
         target: ``HOST:PORT``.
+        http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
 
     Raises:
-        InvalidArgument: for a target of another form.
+        InvalidArgument: for a target or ``http`` of another form.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, http: Http | None = None) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
-        self._channel: _GrpclibChannel | None = None
+        try:
+            self._http = chosen_http(http)
+        except ValueError as error:
+            raise InvalidArgument(str(error), field="http") from None
+        self._channel: _GrpclibChannel | TransportChannel | None = None
 
     async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
         """Send one message, return the one answer.
@@ -292,16 +307,24 @@ class Channel:
         request_class: type[S],
         response_class: type[R],
         options: CallOptions,
-    ) -> _GrpclibStream[S, R]:
+    ) -> Call[S, R]:
         """Return a call that has not been sent yet; its errors are grpclib's own."""
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
-            self._channel = _GrpclibChannel(self._host, self._port)
-        return self._channel.call(path, cardinality, request_class, response_class, options)
+            make = TransportChannel if self._http == "blaze" else _GrpclibChannel
+            self._channel = make(self._host, self._port)
+        return self._channel.request(
+            path,
+            cardinality,
+            request_class,
+            response_class,
+            timeout=options.timeout,
+            metadata=options.metadata,
+        )
 
     def _call(
         self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
-    ) -> _GrpclibStream[Message, Message]:
+    ) -> Call[Message, Message]:
         return self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from blazerpc.exceptions import BlazeRPCError
 from blazerpc_client import RpcError, Unavailable, Unimplemented
 from blazerpc_client.codegen import NotOursError
 from blazerpc_client.compare import Verdict
+from blazerpc_client.transport.choice import Http
 
 #: Exit codes: a command that failed, and one that was called wrongly.
 FAILURE: Final = 1
@@ -69,10 +70,14 @@ def serve(
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
     ] = 5.0,
     lock: Lock = None,
+    http: Annotated[
+        Http | None,
+        typer.Option(help="HTTP/2: BlazeRPC's own, or that of grpclib.", show_default="blaze"),
+    ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock)
+        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock, http=http)
         run_server(load_app(app), options, Console())
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 from weakref import WeakSet
 
 import grpclib.server
@@ -24,6 +24,10 @@ from blazerpc.runtime.errors import invalid_argument
 from blazerpc.server.calls import CallTracker, unimplemented
 from blazerpc.server.health import HealthService
 from blazerpc.server.middleware import Middleware
+from blazerpc_client.transport.choice import Http, chosen_http
+from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.protocol import TransportProtocol
+from blazerpc_client.transport.serving import CallHandler
 from blazerpc_client.wire.malformed import malformed_field
 
 if TYPE_CHECKING:
@@ -71,12 +75,14 @@ class _Methods(dict[str, Handler]):
 
 
 class _Server(grpclib.server.Server):
-    """grpclib's server, able to stop listening without cancelling its calls."""
+    """grpclib's server on either HTTP/2, able to stop listening without cancelling its calls."""
 
-    def __init__(self, handlers: Sequence[IServable]) -> None:
+    def __init__(self, handlers: Sequence[IServable], http: Http, limits: Limits) -> None:
         super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
         self._mapping = _Methods(self._mapping)
-        self._protocols: WeakSet[H2Protocol] = WeakSet()
+        self._http = http
+        self._limits = limits
+        self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
 
     @property
     def port(self) -> int:
@@ -88,15 +94,32 @@ class _Server(grpclib.server.Server):
         assert self._server is not None
         self._server.close()
 
+    def drain_connections(self) -> None:
+        """Tell clients to make their next calls elsewhere, where the HTTP/2 can say so."""
+        for protocol in list(self._protocols):
+            if isinstance(protocol, TransportProtocol):
+                protocol.drain()
+
     def close_connections(self) -> None:
         for protocol in list(self._protocols):
-            if hasattr(protocol, "processor"):  # it is connected
+            if isinstance(protocol, TransportProtocol):
+                protocol.close("the server is stopping")
+            elif hasattr(protocol, "processor"):  # it is connected
                 protocol.processor.close("the server is stopping")
 
     def _protocol_factory(self) -> H2Protocol:
-        protocol = super()._protocol_factory()
+        protocol = super()._protocol_factory() if self._http == "h2" else self._own_protocol()
         self._protocols.add(protocol)
-        return protocol
+        return cast(H2Protocol, protocol)  # asyncio asks for no more than an asyncio.Protocol
+
+    def _own_protocol(self) -> TransportProtocol:
+        self.__gc_step__()
+        handler = CallHandler(
+            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
+        )
+        # grpclib closes it and waits for it, as for its own.
+        self._handlers.add(cast(grpclib.server.Handler, handler))
+        return TransportProtocol(handler, client=False, limits=self._limits)
 
 
 @runtime_checkable
@@ -114,9 +137,11 @@ class GRPCServer:
         handlers: the services; one that has ``close()`` is closed at the end.
         middleware: sees every call, the first of them first.
         grace_period: seconds that calls in flight have to finish.
+        http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what clients may ask of BlazeRPC's HTTP/2.
 
     Raises:
-        ConfigurationError: for a negative grace period.
+        ConfigurationError: for a negative grace period, or an ``http`` that there is not.
     """
 
     def __init__(
@@ -125,9 +150,16 @@ class GRPCServer:
         *,
         middleware: Sequence[Middleware] | None = None,
         grace_period: float = 5.0,
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
+        try:
+            self._http = chosen_http(http)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self._limits = limits
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
@@ -159,7 +191,7 @@ class GRPCServer:
         Raises:
             ConfigurationError: when the address cannot be listened on.
         """
-        server = _Server(self._handlers)
+        server = _Server(self._handlers, self._http, self._limits)
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)
@@ -216,6 +248,7 @@ class GRPCServer:
             if isinstance(handler, HealthService):
                 handler.set_serving(False)
         self._server.stop_listening()
+        self._server.drain_connections()
         await self._calls_finished()
         left = self._waited_for()
         if left:

@@ -28,7 +28,7 @@ class Core:
         self._client = client
         self._limits = limits
         self._now = now
-        self.peer = PeerSettings(client=not client)
+        self.peer: PeerSettings = PeerSettings(client=not client)
         self._streams: dict[int, StreamState] = {}
         self._window = SendWindow()
         self._receive_window = ReceiveWindow(limits.connection_window)

@@ -17,7 +17,7 @@ class SendWindow:
     __slots__ = ("size",)
 
     def __init__(self, size: int = DEFAULT_WINDOW) -> None:
-        self.size = size
+        self.size: int = size
 
     def grow(self, increment: int) -> bool:
         """Change the window; return whether it is still one that may be (RFC 9113, 6.9.1)."""
@@ -35,7 +35,7 @@ class ReceiveWindow:
     __slots__ = ("_full", "_owed", "size")
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size: int = size
         self._full = size
         self._owed = 0
 

@@ -8,7 +8,8 @@ from grpclib.const import Status
 
 from blazerpc import BlazeApp, ConfigurationError, ServeOptions
 from blazerpc.server import GRPCServer
-from tests.unit.blazerpc.support import PATIENCE, serving
+from blazerpc_client.transport.choice import Http
+from tests.unit.blazerpc.support import PATIENCE, serving, until
 
 
 def app_of_one() -> BlazeApp:
@@ -54,7 +55,8 @@ async def test_stopping_twice_is_stopping_once() -> None:
         await run.server.stop()
 
 
-async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+async def test_calls_in_flight_finish_and_new_ones_are_refused(http: Http) -> None:
     called, let_go = asyncio.Event(), asyncio.Event()
     app = BlazeApp()
 
@@ -64,12 +66,17 @@ async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
         await let_go.wait()
         return x
 
-    async with serving(app, grace=PATIENCE) as run:
+    async with serving(app, grace=PATIENCE, http=http) as run:
         call = asyncio.create_task(run.call("Held", b"\x08\x07"))
         await called.wait()
         await run.server.stop()
         error = await run.failure("Held", b"\x08\x07")
         assert (error.status, error.message) == (Status.UNAVAILABLE, "the server is stopping")
+        if http == "blaze":
+            # Told to go elsewhere by now, the client tries to.
+            await until(lambda: not run.channel._connected)
+            with pytest.raises(ConnectionRefusedError):
+                await run.call("Held", b"\x08\x07")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", run.port), timeout=1)
         let_go.set()
