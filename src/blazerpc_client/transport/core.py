@@ -47,11 +47,11 @@ class Core:
         self._strikes = PingStrikes(limits.min_ping_interval, limits.max_ping_strikes)
 
     def _new_stream(self, stream_id: int) -> StreamState:
-        window = self._limits.stream_window
-        if not self._acknowledged:
-            # Until it has seen our settings, the peer goes by the default (RFC 9113, 6.9.2).
-            window = max(window, DEFAULT_WINDOW)
-        return StreamState(stream_id, self.peer.initial_window_size, window)
+        size = self._limits.stream_window
+        # Until it has seen our settings, the peer goes by the default (RFC 9113, 6.9.2).
+        leeway = 0 if self._acknowledged else max(0, DEFAULT_WINDOW - size)
+        receive = ReceiveWindow(size, leeway)
+        return StreamState(stream_id, self.peer.initial_window_size, receive)
 
     def _stream(self, stream_id: int) -> StreamState | None:
         """Return a stream that the peer speaks of, None if it is closed.

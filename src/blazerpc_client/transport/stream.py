@@ -285,8 +285,10 @@ class TransportStream:
                 await self._window.wait()
         except TimeoutError:
             self.reset_nowait(ErrorCode.CANCEL)
-            self.terminate("the peer does not read")
-            raise StreamTerminatedError("the peer does not read") from None
+            # Not by ``terminate``: its wrapper would cancel this very task.
+            self._closed = "the peer does not read"
+            self._arrived.notify()
+            raise StreamTerminatedError(self._closed) from None
 
     async def end_sending(self) -> None:
         """End this side without data."""

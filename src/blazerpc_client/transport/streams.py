@@ -85,11 +85,11 @@ class StreamState:
 
     __slots__ = ("answered", "expected", "id", "receive", "send", "state")
 
-    def __init__(self, stream_id: int, send: int, receive: int) -> None:
+    def __init__(self, stream_id: int, send: int, receive: ReceiveWindow) -> None:
         self.id: int = stream_id
         self.state: State = State.IDLE
         self.send: SendWindow = SendWindow(send)
-        self.receive: ReceiveWindow = ReceiveWindow(receive)
+        self.receive: ReceiveWindow = receive
         #: Whether the peer's headers have come: after those, a header block is trailers.
         self.answered: bool = False
         #: Data that is still to come by the peer's content-length; None when it has not said.

@@ -34,8 +34,9 @@ class ReceiveWindow:
 
     __slots__ = ("_full", "_owed", "size")
 
-    def __init__(self, size: int) -> None:
-        self.size: int = size
+    def __init__(self, size: int, leeway: int = 0) -> None:
+        #: ``leeway`` is what a peer may send beyond, that has not heard of our size yet.
+        self.size: int = size + leeway
         self._full = size
         self._owed = 0
 
