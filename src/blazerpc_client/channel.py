@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
@@ -17,6 +18,7 @@ from multidict import MultiDict
 from blazerpc_client.errors import Internal, InvalidArgument, RpcError, translated
 from blazerpc_client.transport.calling import ClientCall, TransportChannel
 from blazerpc_client.transport.choice import Http, chosen_http
+from blazerpc_client.transport.stream import UnprocessedError
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -28,6 +30,10 @@ Metadata = Mapping[str, str | bytes]
 # A grpc-timeout has eight digits at most, and seconds are the largest unit in use here.
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _MAX_TIMEOUT: Final = 99_999_999
+
+#: How often a call is sent again that its server has done nothing of: gRPC's transparent retry.
+#: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+_RETRIES: Final = 2
 
 
 class Rpc(Protocol):
@@ -239,13 +245,28 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
+        deadline = None if options.timeout is None else Deadline.from_timeout(options.timeout)
         with translated(self.target):
-            async with self._call(rpc, Cardinality.UNARY_UNARY, options) as stream:
-                await stream.send_message(request, end=True)
-                response = await stream.recv_message()
+            response = await self._unary(rpc, request, options, deadline)
             if response is None:
                 raise Internal(f"{self.target} answered {rpc.path} without a message")
             return response
+
+    async def _unary(
+        self, rpc: Rpc, request: Message, options: CallOptions, deadline: Deadline | None
+    ) -> Message | None:
+        """Return the answer of a call, sent again as long as its server did nothing of it."""
+        for _ in range(_RETRIES):
+            with suppress(UnprocessedError):
+                return await self._unary_once(rpc, request, options, deadline)
+        return await self._unary_once(rpc, request, options, deadline)
+
+    async def _unary_once(
+        self, rpc: Rpc, request: Message, options: CallOptions, deadline: Deadline | None
+    ) -> Message | None:
+        async with self._call(rpc, Cardinality.UNARY_UNARY, options, deadline) as stream:
+            await stream.send_message(request, end=True)
+            return await stream.recv_message()
 
     async def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
@@ -307,8 +328,12 @@ class Channel:
         request_class: type[S],
         response_class: type[R],
         options: CallOptions,
+        deadline: Deadline | None = None,
     ) -> Call[S, R]:
-        """Return a call that has not been sent yet; its errors are grpclib's own."""
+        """Return a call that has not been sent yet; its errors are grpclib's own.
+
+        A ``deadline`` takes the place of the options' timeout.
+        """
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
             make = TransportChannel if self._http == "blaze" else _GrpclibChannel
@@ -318,14 +343,21 @@ class Channel:
             cardinality,
             request_class,
             response_class,
-            timeout=options.timeout,
+            timeout=options.timeout if deadline is None else None,
+            deadline=deadline,
             metadata=options.metadata,
         )
 
     def _call(
-        self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
+        self,
+        rpc: Rpc,
+        cardinality: Cardinality,
+        options: CallOptions,
+        deadline: Deadline | None = None,
     ) -> Call[Message, Message]:
-        return self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
+        return self.open(
+            rpc.path, cardinality, rpc.request_class, rpc.response_class, options, deadline
+        )
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""

@@ -119,7 +119,17 @@ class _Server(grpclib.server.Server):
         )
         # grpclib closes it and waits for it, as for its own.
         self._handlers.add(cast(grpclib.server.Handler, handler))
-        return TransportProtocol(handler, client=False, limits=self._limits)
+        protocol = TransportProtocol(handler, client=False, limits=self._limits)
+        most = self._limits.max_connections
+        if most is not None and self._connections() >= most:
+            protocol.refuse()
+        return protocol
+
+    def _connections(self) -> int:
+        return sum(
+            isinstance(protocol, TransportProtocol) and not protocol.is_closing()
+            for protocol in self._protocols
+        )
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from grpclib.protocol import Peer
 from grpclib.utils import Wrapper
 
 from blazerpc_client.transport.connection import Connection
-from blazerpc_client.transport.errors import TooManyStreams
+from blazerpc_client.transport.errors import ConnectionClosed, ErrorCode, TooManyStreams
 from blazerpc_client.transport.events import (
     ConnectionFailed,
     DataReceived,
@@ -28,7 +28,7 @@ from blazerpc_client.transport.events import (
 )
 from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
-from blazerpc_client.transport.stream import Signal, TransportStream
+from blazerpc_client.transport.stream import Signal, TransportStream, UnprocessedError
 
 #: More than this is handed over as pieces, which a socket can take without joining them.
 _JOINED: Final = 64 << 10
@@ -80,6 +80,7 @@ class TransportProtocol(asyncio.Protocol):
     Attributes:
         core: that turns bytes into events.
         can_write: whether the socket takes more.
+        blocked: streams that wait for the peer to open a window.
     """
 
     # What grpclib counts of a connection, for its channelz.
@@ -96,6 +97,7 @@ class TransportProtocol(asyncio.Protocol):
         self.limits: Limits = limits
         self.core: Connection = Connection(client=client, limits=limits, now=time.monotonic())
         self.can_write: bool = True
+        self.blocked: set[TransportStream] = set()
         self.is_client: bool = client
         self._streams: dict[int, TransportStream] = {}
         self._transport: asyncio.Transport | None = None
@@ -109,6 +111,7 @@ class TransportProtocol(asyncio.Protocol):
         # Of the handshake, or of a keepalive ping.
         self._deadline: float | None = None
         self._draining = False
+        self._refused = False
 
     @property
     def processor(self) -> TransportProtocol:
@@ -124,6 +127,11 @@ class TransportProtocol(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._refused:
+            self.core.goodbye(ErrorCode.ENHANCE_YOUR_CALM, b"too many connections")
+            self.flush()
+            self._end("there are too many connections")
+            return
         self._deadline = time.monotonic() + self.limits.handshake_timeout
         self._tick()
         self.flush()
@@ -156,6 +164,10 @@ class TransportProtocol(asyncio.Protocol):
         """Return who is at the other end."""
         return self.peer
 
+    def refuse(self) -> None:
+        """Hang up on whoever connects: there are connections enough."""
+        self._refused = True
+
     @property
     def in_flight(self) -> int:
         """How many calls there are."""
@@ -176,10 +188,18 @@ class TransportProtocol(asyncio.Protocol):
         return TransportStream(self, self._transport, wrapper=wrapper)
 
     async def open_stream(self, stream: TransportStream, block: bytes, end_stream: bool) -> int:
-        """Send a request's headers, as soon as the peer allows another stream."""
+        """Send a request's headers, as soon as the peer allows another stream.
+
+        Raises:
+            UnprocessedError: when the connection takes no more; another one may.
+        """
         while True:
+            if self.is_closing():
+                raise UnprocessedError("the connection was closed")
             try:
                 stream_id = self.core.open(block, end_stream)
+            except ConnectionClosed as error:
+                raise UnprocessedError(str(error)) from None
             except TooManyStreams:
                 await self._stream_closed.wait()
             else:
@@ -336,16 +356,13 @@ class TransportProtocol(asyncio.Protocol):
         self.streams_failed += 1
         stream = self._streams.get(event.stream_id)
         if stream is not None:
-            stream.terminate(event.reason)
+            stream.terminate(event.reason, unprocessed=event.unprocessed)
             self.handler.cancel(stream)
 
     def _on_window(self, event: WindowOpened) -> None:
-        if event.stream_id:
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                stream.window_opened()
-        else:
-            for stream in self._streams.values():
+        # Some clients open the window after each message: what is not waited for must cost little.
+        for stream in self.blocked:
+            if event.stream_id in (0, stream.id):
                 stream.window_opened()
 
     def _on_settings(self, event: SettingsReceived) -> None:

@@ -28,6 +28,10 @@ class TruncatedMessageError(Exception):
     """The peer ended the stream within a message."""
 
 
+class UnprocessedError(StreamTerminatedError):
+    """The peer has done nothing of the request: it can be sent again (RFC 9113, section 8.7)."""
+
+
 class Signal:
     """Wakes whoever waits for something to change; nothing is made until somebody does."""
 
@@ -148,7 +152,7 @@ class TransportStream:
         """Let data that waits go on."""
         self._window.notify()
 
-    def terminate(self, reason: str) -> None:
+    def terminate(self, reason: str, *, unprocessed: bool = False) -> None:
         """End before the time: whoever waits for the stream, now or later, gets the error."""
         if self.connection.is_client and self._ended:
             # The answer is whole. A server resets the stream after it when it does not want the
@@ -157,7 +161,8 @@ class TransportStream:
         elif self._closed is None:
             self._closed = reason
             if self.wrapper is not None:
-                self.wrapper.cancel(StreamTerminatedError(reason))
+                error = UnprocessedError if unprocessed else StreamTerminatedError
+                self.wrapper.cancel(error(reason))
             self._arrived.notify()
             self._window.notify()
 
@@ -280,6 +285,7 @@ class TransportStream:
                 await self._wait_for_window()
 
     async def _wait_for_window(self) -> None:
+        self.connection.blocked.add(self)
         try:
             async with asyncio.timeout(self.connection.limits.stall_timeout):
                 await self._window.wait()
@@ -289,6 +295,8 @@ class TransportStream:
             self._closed = "the peer does not read"
             self._arrived.notify()
             raise StreamTerminatedError(self._closed) from None
+        finally:
+            self.connection.blocked.discard(self)
 
     async def end_sending(self) -> None:
         """End this side without data."""

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 import pytest
 from grpclib.const import Status
 
-from blazerpc import BlazeApp, ConfigurationError, ServeOptions
+from blazerpc import BlazeApp, BlazeClient, ConfigurationError, ServeOptions
 from blazerpc.server import GRPCServer
+from blazerpc_client import Unavailable
+from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http
-from tests.unit.blazerpc.support import PATIENCE, serving, until
+from blazerpc_client.transport.limits import Limits
+from tests.unit.blazerpc.support import PATIENCE, running, serving, until
 
 
 def app_of_one() -> BlazeApp:
@@ -81,3 +85,32 @@ async def test_calls_in_flight_finish_and_new_ones_are_refused(http: Http) -> No
             socket.create_connection(("127.0.0.1", run.port), timeout=1)
         let_go.set()
         assert await call == b"\x08\x07"
+
+
+async def test_connections_beyond_their_number_are_hung_up_on_until_one_closes() -> None:
+    options = ServeOptions(port=0, http="blaze", limits=Limits(max_connections=1))
+    async with running(app_of_one().server(options), TransportChannel) as run:
+        assert await run.call("Double", b"\x08\x04") == b"\x08\x08"
+        async with BlazeClient("127.0.0.1", run.port) as late:
+            with pytest.raises(Unavailable):
+                await late.predict("double", x=1)
+            run.channel.close()
+            await asyncio.sleep(0.01)
+            assert await late.predict("double", x=1) == 2
+
+
+async def test_an_http_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="http is 'h3'; it must be 'blaze' or 'h2'"):
+        GRPCServer([], http=cast(Http, "h3"))
+    with pytest.raises(ConfigurationError, match="http is 'h3'"):
+        ServeOptions(http=cast(Http, "h3"))
+
+
+async def test_a_call_that_was_not_processed_is_sent_again() -> None:
+    options = ServeOptions(port=0, http="blaze", limits=Limits(max_concurrent_streams=1))
+    async with running(app_of_one().server(options)) as run:
+        app = app_of_one()
+        async with BlazeClient("127.0.0.1", run.port, app.registry, http="blaze") as client:
+            # Until it has heard of the limit, the client sends them all, and most are refused.
+            calls = [client.predict("double", x=number) for number in range(2)]
+            assert await asyncio.gather(*calls) == [0, 2]

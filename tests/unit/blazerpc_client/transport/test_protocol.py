@@ -23,7 +23,8 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from blazerpc_client.transport import frames
 from blazerpc_client.transport.limits import Limits, Pace
-from tests.unit.blazerpc_client.transport.peers import frame, frames_in
+from blazerpc_client.transport.stream import UnprocessedError
+from tests.unit.blazerpc_client.transport.peers import REQUEST, frame, frames_in
 from tests.unit.blazerpc_client.transport.servers import (
     PATIENCE,
     channel_to,
@@ -328,6 +329,32 @@ async def test_a_connection_without_calls_is_closed_by_a_drain() -> None:
         await unary(channel, b"a")
         server.protocols[0].drain()
         await until(lambda: server.protocols[0].is_closing())
+
+
+async def test_a_request_on_a_connection_that_has_ended_may_be_sent_again() -> None:
+    async with serving(echo) as server, channel_to(server) as channel:
+        await unary(channel, b"a")
+        protocol: Any = channel._protocol
+        stream = protocol.create_stream()
+        protocol.close()
+        with pytest.raises(UnprocessedError):
+            await stream.open(REQUEST, end_stream=True)
+
+
+async def test_those_who_wait_for_a_free_stream_hear_of_the_end() -> None:
+    async def wait(call: Any) -> None:
+        await asyncio.sleep(60)
+
+    limits = Limits(max_concurrent_streams=1)
+    async with serving(wait, limits) as server, channel_to(server) as channel:
+        first = asyncio.create_task(unary(channel, b""))
+        await until(lambda: bool(server.protocols) and server.protocols[0].in_flight == 1)
+        second = asyncio.create_task(unary(channel, b""))
+        await asyncio.sleep(0)
+        server.protocols[0].close()
+        errors = await asyncio.gather(first, second, return_exceptions=True)
+        assert isinstance(errors[0], StreamTerminatedError)
+        assert isinstance(errors[1], UnprocessedError)
 
 
 # Timers.
