@@ -28,6 +28,7 @@ from blazerpc_client.schema import (
     StreamMethod,
     UnaryMethod,
 )
+from blazerpc_client.transport.limits import Limits
 from blazerpc_client.verify import SchemaMismatchWarning
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
+    "Limits",
     "Metadata",
     "NotFound",
     "OutOfRange",

@@ -18,6 +18,7 @@ from multidict import MultiDict
 from blazerpc_client.errors import Internal, InvalidArgument, RpcError, translated
 from blazerpc_client.transport.calling import ClientCall, TransportChannel
 from blazerpc_client.transport.choice import Http, chosen_http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.stream import UnprocessedError
 
 S = TypeVar("S", bound=Message)
@@ -225,18 +226,20 @@ class Channel:
     Args:
         target: ``HOST:PORT``.
         http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what the server may ask of this package's HTTP/2.
 
     Raises:
         InvalidArgument: for a target or ``http`` of another form.
     """
 
-    def __init__(self, target: str, *, http: Http | None = None) -> None:
+    def __init__(self, target: str, *, http: Http | None = None, limits: Limits = DEFAULT) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
         try:
             self._http = chosen_http(http)
         except ValueError as error:
             raise InvalidArgument(str(error), field="http") from None
+        self._limits = limits
         self._channel: _GrpclibChannel | TransportChannel | None = None
 
     async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
@@ -336,8 +339,11 @@ class Channel:
         """
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
-            make = TransportChannel if self._http == "blaze" else _GrpclibChannel
-            self._channel = make(self._host, self._port)
+            self._channel = (
+                TransportChannel(self._host, self._port, limits=self._limits)
+                if self._http == "blaze"
+                else _GrpclibChannel(self._host, self._port)
+            )
         return self._channel.request(
             path,
             cardinality,

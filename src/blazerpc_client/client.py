@@ -28,6 +28,7 @@ from blazerpc_client.schema import (
 )
 from blazerpc_client.specs import MethodSpec, is_blazerpc, service_spec, signature
 from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verification, Verify
 from blazerpc_client.wire.tensors import Dims
 
@@ -39,9 +40,15 @@ class _Connected:
     """A channel, the options of its calls, and the two ways to make one."""
 
     def __init__(
-        self, target: str, *, timeout: float | None, metadata: Metadata | None, http: Http | None
+        self,
+        target: str,
+        *,
+        timeout: float | None,
+        metadata: Metadata | None,
+        http: Http | None,
+        limits: Limits,
     ) -> None:
-        self._channel = Channel(target, http=http)
+        self._channel = Channel(target, http=http, limits=limits)
         self._options = CallOptions(timeout=timeout, metadata=metadata or {})
         self._verification = Verification("off")
 
@@ -145,6 +152,7 @@ class ServiceClient(_Connected):
             one that the client was made from: ``"warn"`` and ``"error"`` say what to do when calls
             would fail.
         http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what the server may ask of this package's HTTP/2.
 
     Raises:
         InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
@@ -158,8 +166,9 @@ class ServiceClient(_Connected):
         metadata: Metadata | None = None,
         verify: Verify = "off",
         http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
-        super().__init__(target, timeout=timeout, metadata=metadata, http=http)
+        super().__init__(target, timeout=timeout, metadata=metadata, http=http, limits=limits)
         self._verification = Verification(verify)
 
 
@@ -171,6 +180,7 @@ class BlazeClient(_Connected):
         port: of the server.
         schema: of the server, when it is known; else it is read by reflection at the first call.
         http: as for ``ServiceClient``.
+        limits: likewise.
 
     A model is named as on the server; ``"digits:2"`` is its version 2.
     """
@@ -182,9 +192,10 @@ class BlazeClient(_Connected):
         *,
         schema: Schema | None = None,
         http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        super().__init__(target, timeout=None, metadata=None, http=http)
+        super().__init__(target, timeout=None, metadata=None, http=http, limits=limits)
         self._methods: dict[str, Method[object]] = {}
         self._specs: list[MethodSpec] = []
         if schema is not None:

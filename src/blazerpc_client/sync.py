@@ -25,6 +25,7 @@ from blazerpc_client.schema import (
     UnaryMethod,
 )
 from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verify
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class SyncServiceClient:
         metadata: sent with every call.
         verify: as for ``ServiceClient``.
         http: likewise.
+        limits: likewise.
 
     Raises:
         InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
@@ -53,9 +55,10 @@ class SyncServiceClient:
         metadata: Metadata | None = None,
         verify: Verify = "off",
         http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         self._client = ServiceClient(
-            target, timeout=timeout, metadata=metadata, verify=verify, http=http
+            target, timeout=timeout, metadata=metadata, verify=verify, http=http, limits=limits
         )
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())

@@ -24,6 +24,7 @@ from blazerpc_client import RpcError, Unavailable, Unimplemented
 from blazerpc_client.codegen import NotOursError
 from blazerpc_client.compare import Verdict
 from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 
 #: Exit codes: a command that failed, and one that was called wrongly.
 FAILURE: Final = 1
@@ -74,10 +75,20 @@ def serve(
         Http | None,
         typer.Option(help="HTTP/2: BlazeRPC's own, or that of grpclib.", show_default="blaze"),
     ] = None,
+    max_message: Annotated[
+        int, typer.Option(help="Bytes of a message that is received.", min=0, max=2**31 - 1)
+    ] = DEFAULT.max_receive_message,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock, http=http)
+        options = ServeOptions(
+            host=host,
+            port=port,
+            grace_period=grace,
+            lock=lock,
+            http=http,
+            limits=Limits(max_receive_message=max_message),
+        )
         run_server(load_app(app), options, Console())
 
 
