@@ -50,6 +50,8 @@ class Connection(Receiver):
         if limits.connection_window == DEFAULT_WINDOW:
             self._out.pop()  # an increment of 0 is a fault (RFC 9113, section 6.9)
         self._next_id = 1
+        #: Bytes of data that wait for ``take``.
+        self.queued: int = 0
 
     @property
     def pending(self) -> bool:
@@ -70,6 +72,7 @@ class Connection(Receiver):
         """Return what is to be sent, once."""
         out = self._out
         self._out = []
+        self.queued = 0
         return out
 
     def receive(self, data: bytes, now: float) -> list[Event]:
@@ -157,6 +160,7 @@ class Connection(Receiver):
         stream = self._send(stream_id, Input.SEND_DATA_END if end_stream else Input.SEND_DATA)
         stream.send.size -= size
         self._window.size -= size
+        self.queued += size
         step = self.peer.max_frame_size
         begin = 0
         while True:

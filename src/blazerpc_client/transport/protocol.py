@@ -33,6 +33,9 @@ from blazerpc_client.transport.stream import Signal, TransportStream, Unprocesse
 #: More than this is handed over as pieces, which a socket can take without joining them.
 _JOINED: Final = 64 << 10
 
+#: Bytes that wait for a socket, from which on its peer is given up.
+_UNREAD: Final = 8 << 20
+
 #: What the two pings of this side carry.
 _ALIVE: Final = b"blazekpa"
 _DRAIN: Final = b"blazedrn"
@@ -239,6 +242,9 @@ class TransportProtocol(asyncio.Protocol):
         else:
             # uvloop, and asyncio from Python 3.12 on, hand the pieces to the system as they are.
             self._transport.writelines(pieces)
+        if not self.can_write and self._transport.get_write_buffer_size() > _UNREAD:
+            # Data waits for the socket; so much can only be answers to who does not read them.
+            self._transport.abort()
 
     def drain(self) -> None:
         """Let calls in flight finish and take no others; then close (RFC 9113, section 6.8).

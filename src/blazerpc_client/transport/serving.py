@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import grpclib.const
@@ -231,7 +232,11 @@ class CallHandler(StreamHandler):
         if method is None:
             _refuse(stream, Refusal(200, Status.UNIMPLEMENTED, "Method not found"))
             return
-        self._tasks[stream] = self._loop.create_task(self._serve(stream, method, request))
+        task = self._loop.create_task(self._serve(stream, method, request))
+        self._tasks[stream] = task
+        # Not at the end of the coroutine: one that is cancelled before its first step, as of a
+        # request that came together with its reset, has no end.
+        task.add_done_callback(partial(self._done, stream))
 
     def cancel(self, stream: TransportStream) -> None:
         """Cancel the task of a call."""
@@ -256,6 +261,10 @@ class CallHandler(StreamHandler):
         """Return whether no task is left."""
         return not self._tasks and not self._cancelled
 
+    def _done(self, stream: TransportStream, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(stream, None)
+        stream.connection.release_stream(stream)
+
     async def _serve(
         self, stream: TransportStream, method: grpclib.const.Handler, request: Request
     ) -> None:
@@ -277,9 +286,6 @@ class CallHandler(StreamHandler):
             log.exception("Application error")
         except Exception:
             log.exception("Server error")
-        finally:
-            self._tasks.pop(stream, None)
-            stream.connection.release_stream(stream)
 
     async def _run(
         self,
@@ -341,9 +347,9 @@ def _refuse(stream: TransportStream, refusal: Refusal) -> None:
             ("grpc-status", str(refusal.status.value)),
             ("grpc-message", encode_grpc_message(refusal.message)),
         ]
-    try:
+    # What came together with the request may have closed its stream, or the connection.
+    with suppress(StreamTerminatedError):
         stream.send_block(encode(fields), end_stream=True)
         if stream.closable:
             stream.reset_nowait(ErrorCode.NO_ERROR)
-    finally:
-        stream.connection.release_stream(stream)
+    stream.connection.release_stream(stream)

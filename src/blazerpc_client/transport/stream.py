@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 #: another frame.
 _JOINED: Final = 8 << 10
 
+#: Data that may wait for the end of this turn of the loop. A handler that only sends never gives
+#: the loop a turn: from here on the socket is asked, and makes it wait.
+_QUEUED: Final = 64 << 10
+
 #: Data handed to the socket at once; between two such pieces it may ask for a pause.
 _PIECE: Final = 1 << 20
 
@@ -277,10 +281,12 @@ class TransportStream:
             except StreamClosed:
                 raise StreamTerminatedError(self._closed or "the stream is closed") from None
             view = view[sent:]
-            if not view:
+            if view or self.connection.core.queued > _QUEUED:
+                self.connection.flush()
+            else:
                 self.connection.flush_soon()
+            if not view:
                 return
-            self.connection.flush()
             if not sent:
                 await self._wait_for_window()
 
