@@ -24,8 +24,10 @@ demo: setup
 	$(BIN)/python -m examples.demo
 	$(BIN)/python -m examples.observability
 
+# What goes over the wire is tested on both kinds of HTTP/2.
 test: check
 	$(BIN)/python -m pytest
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest tests/integration tests/unit/blazerpc/server tests/unit/blazerpc_client/test_channel.py
 
 check: setup
 	$(BIN)/ruff check .
