@@ -26,7 +26,8 @@ from blazerpc_client.call import ClientCall
 from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import ACCEPTED
-from blazerpc_client.transport.protocol import StreamHandler, TransportProtocol
+from blazerpc_client.transport.owner import StreamHandler
+from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
 
 S = TypeVar("S")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
@@ -28,6 +27,7 @@ from blazerpc_client.transport.events import (
 )
 from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.owner import KnownPeer, StreamHandler
 from blazerpc_client.transport.stream import Signal, TransportStream, UnprocessedError
 
 #: More than this is handed over as pieces, which a socket can take without joining them.
@@ -42,34 +42,6 @@ _DRAIN: Final = b"blazedrn"
 
 #: Seconds between the two GOAWAYs of a drain, for a peer that does not answer the ping.
 _DRAIN_PATIENCE: Final = 1.0
-
-
-class StreamHandler(ABC):
-    """What a connection tells its owner: a server's handlers, or a client's channel."""
-
-    @abstractmethod
-    def accept(self, stream: TransportStream, headers: Fields) -> None:
-        """Serve a request."""
-
-    @abstractmethod
-    def cancel(self, stream: TransportStream) -> None:
-        """Give a request up: its stream was reset."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Take note that the connection takes no more calls."""
-
-
-class KnownPeer(Peer):
-    """grpclib's peer, asking the system for the address once and not at every call."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__(transport)
-        self._address: Any = transport.get_extra_info("peername")
-
-    def addr(self) -> tuple[str, int] | None:
-        """Return the address, also after the connection was closed."""
-        return cast("tuple[str, int] | None", self._address)
 
 
 class TransportProtocol(asyncio.Protocol):

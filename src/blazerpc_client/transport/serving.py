@@ -33,7 +33,7 @@ from multidict import MultiDict
 from blazerpc_client.transport.errors import ErrorCode
 from blazerpc_client.transport.headers import Fields, encode, encode_once
 from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY
-from blazerpc_client.transport.protocol import StreamHandler
+from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.requests import Refusal, Request, read_request
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
 
@@ -314,16 +314,7 @@ class CallHandler(StreamHandler):
         stream.wrapper = wrapper
         try:
             with timer, wrapper:
-                call.metadata, function = await self.dispatch.recv_request(
-                    cast(_Metadata, MultiDict(request.metadata)),
-                    method.func,
-                    method_name=request.path,
-                    deadline=call.deadline,
-                    content_type=request.content_type,
-                    user_agent=request.user_agent,
-                    peer=call.peer,
-                )
-                await function(call)
+                await self._handle(call, method, request)
         except GRPCError:
             raise
         except TimeoutError:
@@ -344,6 +335,20 @@ class CallHandler(StreamHandler):
         except Exception:
             log.exception("Application error")
             raise
+
+    async def _handle(
+        self, call: ServerCall[Any, Any], method: grpclib.const.Handler, request: Request
+    ) -> None:
+        call.metadata, function = await self.dispatch.recv_request(
+            cast(_Metadata, MultiDict(request.metadata)),
+            method.func,
+            method_name=request.path,
+            deadline=call.deadline,
+            content_type=request.content_type,
+            user_agent=request.user_agent,
+            peer=call.peer,
+        )
+        await function(call)
 
 
 _NO_TIMER: Final = nullcontext()
