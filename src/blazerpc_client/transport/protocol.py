@@ -40,7 +40,8 @@ _UNREAD: Final = 8 << 20
 _ALIVE: Final = b"blazekpa"
 _DRAIN: Final = b"blazedrn"
 
-#: Seconds between the two GOAWAYs of a drain, for a peer that does not answer the ping.
+#: Seconds between the two GOAWAYs of a drain, for a peer that does not answer the ping, and then
+#: for one that does not close.
 _DRAIN_PATIENCE: Final = 1.0
 
 
@@ -87,6 +88,7 @@ class TransportProtocol(asyncio.Protocol):
         self._deadline: float | None = None
         self._draining = False
         self._refused = False
+        self._hung_up = False
 
     @property
     def processor(self) -> TransportProtocol:
@@ -113,6 +115,8 @@ class TransportProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
+        if self._hung_up:
+            return
         self._heard = now = time.monotonic()
         dispatch = self._DISPATCH
         for event in self.core.receive(data, now):
@@ -207,7 +211,7 @@ class TransportProtocol(asyncio.Protocol):
         """Write what is to be sent."""
         self._flushing = False
         pieces = self.core.take()
-        if not pieces or self._transport is None or self._transport.is_closing():
+        if not pieces or self._transport is None or self._transport.is_closing() or self._hung_up:
             return
         if sum(map(len, pieces)) <= _JOINED:
             self._transport.write(b"".join(pieces))
@@ -245,11 +249,26 @@ class TransportProtocol(asyncio.Protocol):
             self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._streams or self.is_closing() or self.core.accepts_streams:
+        if self._streams or self.is_closing() or self.core.accepts_streams or self._hung_up:
             return
         # The last answer is still to be written, and the transport writes before it closes.
         self.flush()
-        self._end("the connection was closed")
+        if self.is_client:
+            self._end("the connection was closed")
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Say no more, and let the client close.
+
+        What it wrote before it read the GOAWAY would meet a closed socket, which makes its system
+        throw away what it has not read: the GOAWAY, by which it knows what it may send again.
+        """
+        assert self._transport is not None
+        self._hung_up = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._loop.call_later(_DRAIN_PATIENCE, self._end, "the connection was closed")
 
     def _end(self, reason: str) -> None:
         if self._timer is not None:
