@@ -38,6 +38,8 @@ stubs: setup
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.5
 	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.batching $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.workers $(BENCH_ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

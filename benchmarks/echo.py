@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,14 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import reference
+from benchmarks.processes import served
 from blazerpc.codegen.schema import SERVICE_NAME
 from blazerpc_client import BlazeClient
 
 #: Makes one call.
 Call = Callable[[], Awaitable[object]]
-
-#: Seconds that a server has to come up, and to stop.
-PATIENCE: Final = 30
 
 SERVERS: Final = {
     "BlazeRPC": ["blazerpc.cli", "serve", "benchmarks.app:app", "--port", "0"],
@@ -168,34 +163,6 @@ async def rate(call: Call, concurrency: int, seconds: float) -> float:
 
     total = sum(await asyncio.gather(*(work() for _ in range(concurrency))))
     return total / (time.perf_counter() - start)
-
-
-@contextmanager
-def served(args: list[str]) -> Iterator[str]:
-    """Run a server's module; give the address that it announces, and stop it at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield _announced(process.stdout)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _announced(lines: Iterable[str]) -> str:
-    for line in lines:
-        if line.startswith("Serving on "):
-            return line.split()[-1]
-    raise RuntimeError("the server ended before it served")
 
 
 if __name__ == "__main__":

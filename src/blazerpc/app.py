@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
@@ -15,7 +15,7 @@ from blazerpc.exceptions import ConfigurationError, StartupError, ValidationErro
 from blazerpc.runtime.executor import described
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.server.grpc import GRPCServer
-from blazerpc.server.health import build_health_service
+from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import Middleware
 from blazerpc.server.reflection import build_reflection_service
 
@@ -72,6 +72,9 @@ class BlazeApp:
             max_concurrency=max_concurrency,
         )
         self.middleware: list[Middleware] = list(middleware or ())
+        for each in self.middleware:
+            if not isinstance(cast(object, each), Middleware):
+                raise ConfigurationError(f"middleware: {each!r} is no Middleware")
         self._max_concurrent_requests = check_max_concurrent_requests(max_concurrent_requests)
         self._lifespan = lifespan
 
@@ -154,11 +157,13 @@ class BlazeApp:
         """Return a server of all models, with health and reflection, that has not started.
 
         Raises:
-            ConfigurationError: for an app without models, or a lock that does not fit.
+            ConfigurationError: for an app without models, a lock that does not fit, or workers.
             OSError: when the lock cannot be read.
         """
         if not self.registry.list_models():
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
+        if options.workers > 1:
+            raise ConfigurationError("a server is one process; for more, run blaze serve --workers")
         servicer = InferenceServicer(
             self.registry,
             None if options.lock is None else SchemaLock.read(options.lock),
@@ -166,7 +171,8 @@ class BlazeApp:
             lifespan=self._entered,
             max_concurrent_requests=self._max_concurrent_requests,
         )
-        health = build_health_service([servicer])
+        names = model_names(self.registry.list_models())
+        health = build_health_service([servicer], names, serving=False)
         handlers = build_reflection_service([servicer, health], servicer.schema)
         return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
 

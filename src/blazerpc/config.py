@@ -53,6 +53,7 @@ class ServeOptions:
         grace_period: seconds that calls in flight have to finish after a stop.
         lock: file with the numbers on the wire, which ``blaze proto --lock`` keeps; None numbers
             fields in the order in which they are written.
+        workers: processes that serve, which ``blaze serve`` starts.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -62,11 +63,13 @@ class ServeOptions:
     port: int = 50051
     grace_period: float = 5.0
     lock: Path | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
         _check(0 <= self.port < 1 << 16, "port", self.port, "0 to 65535")
         _check(0 <= self.grace_period < 3600, "grace_period", self.grace_period, "0 to an hour")
+        _check(1 <= self.workers <= 1024, "workers", self.workers, "1 to 1024")
 
 
 def check_max_concurrent_requests(value: int) -> int:

@@ -21,6 +21,8 @@ from blazerpc_client.errors import (
     Unimplemented,
     Unknown,
 )
+from blazerpc_client.metadata import ReceivedMetadata
+from blazerpc_client.response import Response, StreamResponse, with_response
 from blazerpc_client.schema import (
     BidirectionalMethod,
     ClientStreamMethod,
@@ -47,15 +49,19 @@ __all__ = [
     "NotFound",
     "OutOfRange",
     "PermissionDenied",
+    "ReceivedMetadata",
     "ResourceExhausted",
+    "Response",
     "RpcError",
     "Schema",
     "SchemaMismatchWarning",
     "ServiceClient",
     "StreamMethod",
+    "StreamResponse",
     "UnaryMethod",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "Unknown",
+    "with_response",
 ]

@@ -6,15 +6,24 @@ import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpclib.client
 from google.protobuf.message import Message
-from grpclib.const import Cardinality
+from grpclib.const import Cardinality, Status
 from grpclib.metadata import Deadline, encode_metadata
 from multidict import MultiDict
 
-from blazerpc_client.errors import Internal, InvalidArgument, RpcError, translated
+from blazerpc_client.errors import (
+    AnsweredError,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    RpcError,
+    translated,
+)
+from blazerpc_client.metadata import ReceivedMetadata, Recorder, current_recorder, received
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -58,8 +67,11 @@ class CallOptions:
     metadata: Metadata = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not 0 <= self.timeout <= _MAX_TIMEOUT:
-            raise InvalidArgument(f"timeout: {self.timeout} is out of range", field="timeout")
+        timeout: object = self.timeout
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise InvalidArgument(f"timeout: {timeout!r} is no number", field="timeout")
+        if timeout is not None and not 0 <= timeout <= _MAX_TIMEOUT:
+            raise InvalidArgument(f"timeout: {timeout} is out of range", field="timeout")
         try:
             encode_metadata(self.metadata)
         except (TypeError, ValueError) as error:
@@ -105,7 +117,12 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
     server do that does not want the rest of the requests. And its own server leaves the
     content-type out when it has no such method, which its client takes for an answer of something
     that is not gRPC.
+
+    Attributes:
+        recorder: is told of the metadata, when the call has ended well.
     """
+
+    recorder: Recorder | None = None
 
     async def send_request(self, *, end: bool = False) -> None:
         await super().send_request(end=end)
@@ -125,6 +142,16 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
         stream.__ended__ = ended  # type: ignore[method-assign]  # grpclib has no hook for it
         stream.__terminated__ = terminated  # type: ignore[method-assign]  # likewise
 
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(exc_type, exc_value, traceback)
+        if self.recorder is not None and exc_value is None:
+            self.recorder.initial, self.recorder.trailing = self._received()
+
     def abort(self) -> None:
         """Fail whatever waits for the answer."""
         self._stream.__terminated__("no more requests")
@@ -136,6 +163,20 @@ class _GrpclibStream(grpclib.client.Stream[S, R]):
     def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
         if "grpc-status" not in headers_map:
             super()._raise_for_content_type(headers_map)
+
+    def _raise_for_grpc_status(self, status: Status, message: str | None, details: object) -> None:
+        if status is not Status.OK:
+            raise AnsweredError(status, message, details, self._received()[1])
+
+    def _received(self) -> tuple[ReceivedMetadata, ReceivedMetadata]:
+        """Return the initial and the trailing metadata.
+
+        They are read here, as grpclib leaves out all that begins with ``grpc-``.
+        """
+        headers, trailers = self._stream.headers or (), self._stream.trailers or ()
+        if "grpc-status" in dict(headers):  # an answer of one header block, which is its trailers
+            headers, trailers = (), headers
+        return received(headers), received(trailers)
 
 
 class _Sender:
@@ -159,6 +200,8 @@ class _Sender:
             await asyncio.wait([self._task])
 
     async def _send(self, stream: _GrpclibStream[Any, Any]) -> None:
+        # The calls that the iterable makes are not this one.
+        current_recorder.set(None)
         try:
             async for request in self._requests:
                 if not await self._sent(stream.send_message(request)):
@@ -179,6 +222,11 @@ class _Sender:
 
 class _GrpclibChannel(grpclib.client.Channel):
     """grpclib's channel, making such calls."""
+
+    @property
+    def connection(self) -> object | None:
+        """The connection that is open, None when there is none."""
+        return self._protocol if self._connected else None
 
     def call(
         self,
@@ -217,6 +265,12 @@ class Channel:
         self._host, self._port = parse_target(target)
         self.target = target
         self._channel: _GrpclibChannel | None = None
+        self._closed = False
+
+    @property
+    def connection(self) -> object | None:
+        """What stands for the connection that is open, None when there is none."""
+        return None if self._channel is None else self._channel.connection
 
     async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
         """Send one message, return the one answer.
@@ -293,7 +347,13 @@ class Channel:
         response_class: type[R],
         options: CallOptions,
     ) -> _GrpclibStream[S, R]:
-        """Return a call that has not been sent yet; its errors are grpclib's own."""
+        """Return a call that has not been sent yet; its errors are grpclib's own.
+
+        Raises:
+            FailedPrecondition: when the channel is closed.
+        """
+        if self._closed:
+            raise FailedPrecondition("the client is closed")
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
             self._channel = _GrpclibChannel(self._host, self._port)
@@ -302,10 +362,13 @@ class Channel:
     def _call(
         self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
     ) -> _GrpclibStream[Message, Message]:
-        return self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
+        stream = self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
+        stream.recorder = current_recorder.get()
+        return stream
 
     def close(self) -> None:
-        """Close the connection; calls in flight fail."""
+        """Close the connection; calls in flight fail, and so does every one from now on."""
+        self._closed = True
         if self._channel is not None:
             self._channel.close()
             self._channel = None

@@ -24,6 +24,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
+from blazerpc_client.metadata import ReceivedMetadata
 from blazerpc_client.wire.errors import WireError
 
 
@@ -34,6 +35,7 @@ class RpcError(Exception):
         status: the gRPC status.
         message: what the server, or this client, says of it.
         details: the ``google.rpc`` messages that came with it; empty when there were none.
+        trailing_metadata: that came with the status; empty when no server answered.
     """
 
     status: ClassVar[Status] = Status.UNKNOWN
@@ -42,6 +44,7 @@ class RpcError(Exception):
         super().__init__(message)
         self.message = message
         self.details: tuple[Message, ...] = tuple(details)
+        self.trailing_metadata: ReceivedMetadata = ReceivedMetadata()
 
 
 class Cancelled(RpcError):
@@ -155,11 +158,29 @@ ERROR_OF_STATUS: dict[Status, type[RpcError]] = {
 }
 
 
+class AnsweredError(GRPCError):
+    """grpclib's error, for a status that a server sent.
+
+    Attributes:
+        trailing_metadata: that came with it.
+    """
+
+    def __init__(
+        self, status: Status, message: str | None, details: object, metadata: ReceivedMetadata
+    ) -> None:
+        super().__init__(status, message, details)
+        self.trailing_metadata = metadata
+
+
 def error_from(error: GRPCError) -> RpcError:
     """Return the client exception for what grpclib received or decided."""
     # grpclib gives details it cannot parse as objects of its own; only messages are worth keeping.
     details = [detail for detail in error.details or () if isinstance(detail, Message)]
-    return ERROR_OF_STATUS.get(error.status, Unknown)(error.message or error.status.name, details)
+    failure = ERROR_OF_STATUS.get(error.status, Unknown)
+    raised = failure(error.message or error.status.name, details)
+    if isinstance(error, AnsweredError):
+        raised.trailing_metadata = error.trailing_metadata
+    return raised
 
 
 @contextmanager

@@ -42,6 +42,11 @@ def map_entry_name(field: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in field.split("_")) + "Entry"
 
 
+def json_name(field: str) -> str:
+    """Return protobuf's name of a field in JSON: ``by_id`` gives ``byId``."""
+    return re.sub("_+(.?)", lambda match: match[1].upper(), field)
+
+
 def enum_value_name(enum: str, member: str) -> str:
     """Return the name of an enum's value in protobuf, where all values share one scope."""
     return f"{_enum_prefix(enum)}{member}"

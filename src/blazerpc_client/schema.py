@@ -16,10 +16,11 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import Message
 
-from blazerpc_client.errors import arguments_checked, response_checked
+from blazerpc_client.errors import InvalidArgument, arguments_checked, response_checked
 from blazerpc_client.naming import method_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import MessageCodec
+from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.options import read_model
 from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import Classes, PlainClasses
@@ -207,6 +208,7 @@ class Method(Generic[T]):
         with response_checked():
             # The schema is the source of T, so what its codecs return is a T.
             if self.is_model:
+                refuse_retyped(response)
                 return cast(T, self._response.fields[RESULT].read(response, dims))
             struct = self.schema.classes.struct(self._descriptor.output_type)
             return cast(T, struct.make(self._response.decode(response, dims)))
@@ -223,12 +225,22 @@ class StreamMethod(Method[T]):
 class _Requests(Method[T], Generic[Request, T]):
     """An rpc with a stream of requests."""
 
-    async def encode_all(self, requests: AsyncIterable[Request]) -> AsyncIterator[Message]:
+    def encode_all(self, requests: AsyncIterable[Request]) -> AsyncIterator[Message]:
         """Yield a message for each request.
 
         Raises:
-            InvalidArgument: for a request that is not of its class.
+            InvalidArgument: when it is no asynchronous iterable, and then for a request that is
+                not of its class.
         """
+        # Not every caller has a type checker, and in the task that sends them it would be too late.
+        if not isinstance(cast(object, requests), AsyncIterable):
+            got = type(requests).__name__
+            raise InvalidArgument(
+                f"requests: expected an AsyncIterable, got {got}", field="requests"
+            )
+        return self._encoded(requests)
+
+    async def _encoded(self, requests: AsyncIterable[Request]) -> AsyncIterator[Message]:
         async for request in requests:
             yield self.encode_message(request)
 

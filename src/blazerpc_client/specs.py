@@ -208,7 +208,9 @@ def signature(method: MethodSpec) -> str:
     for field in method.request.fields:
         default = ""
         if not field.required:
-            default = f" = {field.default}" if field.default is not None else " = None"
+            default = f" = {field.default}"
+            if field.default is None and field.optional:
+                default = " | None = None"
         parameters.append(f"{field.name}: {type_text(field)}{default}")
     assert method.model is not None
     version = "" if method.model.version == "1" else f":{method.model.version}"

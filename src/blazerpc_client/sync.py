@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import atexit
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
+from threading import Event
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, overload
 
 try:
     from anyio import to_thread
@@ -18,6 +28,9 @@ except ImportError as _error:
 
 from blazerpc_client.channel import Metadata
 from blazerpc_client.client import ServiceClient
+from blazerpc_client.errors import FailedPrecondition
+from blazerpc_client.metadata import Recorder, recording
+from blazerpc_client.response import Response, StreamProvenance
 from blazerpc_client.schema import (
     BidirectionalMethod,
     ClientStreamMethod,
@@ -26,7 +39,9 @@ from blazerpc_client.schema import (
 )
 from blazerpc_client.verify import Verify
 
+P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Request = TypeVar("Request")
 
 
@@ -55,6 +70,7 @@ class SyncServiceClient:
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())
         self._thread.callback(self._portal.call, self._client.close)
+        self._closed = Event()  # shared with the clients of with_options
         # The thread cannot be left to the interpreter's end: it would wait for an answer for ever.
         atexit.register(self._thread.close)
 
@@ -77,8 +93,9 @@ class SyncServiceClient:
     def close(self) -> None:
         """Close the connection; calls in flight fail with ``Unavailable``.
 
-        Calls after it raise ``RuntimeError``. It may be closed again.
+        Calls after it fail with ``FailedPrecondition``. It may be closed again.
         """
+        self._closed.set()
         atexit.unregister(self._thread.close)
         self._thread.close()
 
@@ -96,7 +113,7 @@ class SyncServiceClient:
     def _unary(
         self, method: UnaryMethod[T], arguments: dict[str, object], message: object = None
     ) -> T:
-        return self._portal.call(self._client._unary, method, arguments, message)
+        return self._run(self._client._unary, method, arguments, message)
 
     def _stream(
         self, method: StreamMethod[T], arguments: dict[str, object], message: object = None
@@ -107,7 +124,7 @@ class SyncServiceClient:
     def _client_stream(
         self, method: ClientStreamMethod[Request, T], requests: Iterable[Request]
     ) -> T:
-        return self._portal.call(self._client._client_stream, method, _in_threads(requests))
+        return self._run(self._client._client_stream, method, _in_threads(requests))
 
     def _bidirectional(
         self, method: BidirectionalMethod[Request, T], requests: Iterable[Request]
@@ -117,12 +134,83 @@ class SyncServiceClient:
     def _each(self, results: AsyncIterator[T]) -> Iterator[T]:
         try:
             while True:
-                item = self._portal.call(_next, results)
+                item = self._run(_next, results)
                 if item is None:
                     return
                 yield item[0]
         finally:
-            self._portal.call(_close, results)
+            if not self._closed.is_set():
+                self._run(_close, results)
+
+    def _run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a coroutine function returns in the client's thread."""
+        if self._closed.is_set():
+            raise FailedPrecondition("the client is closed")
+        return self._portal.call(partial(function, *args, **kwargs))
+
+
+class StreamResponse(StreamProvenance, Iterator[T_co]):
+    """A stream of results, and what came beside it.
+
+    Args:
+        results: of the call.
+    """
+
+    def __init__(self, results: Iterator[T_co]) -> None:
+        super().__init__()
+        self._results = results
+
+    def __next__(self) -> T_co:
+        try:
+            with recording(self._recorder):
+                return next(self._results)
+        except StopIteration:
+            self._end(whole=True)
+            raise
+        except BaseException:
+            self._end(whole=False)
+            raise
+
+    def close(self) -> None:
+        """Leave the stream, which ends the call."""
+        self._end(whole=False)
+        if isinstance(self._results, Generator):
+            self._results.close()
+
+
+@overload
+def with_response(  # type: ignore[overload-overlap]  # an Iterator is a T; no other result is one
+    call: Callable[P, Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> StreamResponse[T]: ...
+
+
+@overload
+def with_response(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Response[T]: ...
+
+
+def with_response(
+    call: Callable[P, T | Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Response[T] | StreamResponse[T]:
+    """Call a method of a blocking client; return its result with what came beside it.
+
+    Args:
+        call: the method, such as ``client.predict_sentiment``, or a function that calls methods.
+        args: of the method.
+        kwargs: likewise.
+
+    It is what ``blazerpc_client.with_response`` is to other clients.
+
+    Raises:
+        RpcError: as the method does.
+    """
+    recorder = Recorder()
+    with recording(recorder):
+        answer = call(*args, **kwargs)
+    if isinstance(answer, Iterator):
+        return StreamResponse(answer)
+    return Response(
+        result=answer, initial_metadata=recorder.initial, trailing_metadata=recorder.trailing
+    )
 
 
 async def _next(results: AsyncIterator[T]) -> tuple[T] | None:

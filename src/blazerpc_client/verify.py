@@ -1,4 +1,7 @@
-"""Whether the server still has the schema that a client was made from, asked at its first call."""
+"""Whether the server still has the schema that a client was made from.
+
+Asked at the first call of each connection: a server that was restarted may have another one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class SchemaMismatchWarning(UserWarning):
 
 
 class Verification:
-    """The check of one connection.
+    """The check of a channel's connections.
 
     Args:
         mode: ``"off"`` asks nothing, ``"warn"`` warns, ``"error"`` raises.
@@ -34,22 +37,20 @@ class Verification:
         if mode not in ("off", "warn", "error"):
             raise InvalidArgument(f"verify: {mode!r} is not off, warn or error", field="verify")
         self._mode = mode
-        self._settled = asyncio.Event()
-        if mode == "off":
-            self._settled.set()
+        self._checked: object | None = None
         self._lock = asyncio.Lock()
 
     async def check(self, channel: Channel, schema: Schema) -> None:
-        """Compare ``schema`` with the server's, unless that was done.
+        """Compare ``schema`` with the server's, unless that was done on this connection.
 
         Raises:
             FailedPrecondition: when calls would fail, and the mode is ``"error"``.
             RpcError: when the server's schema cannot be read, likewise.
         """
-        if self._settled.is_set():
+        if self._mode == "off" or self._is_checked(channel):
             return
         async with self._lock:
-            if self._settled.is_set():
+            if self._is_checked(channel):
                 return
             try:
                 await _compare(channel, schema)
@@ -57,7 +58,10 @@ class Verification:
                 if self._mode == "error":
                     raise
                 warnings.warn(str(error), SchemaMismatchWarning, stacklevel=4)
-            self._settled.set()
+            self._checked = channel.connection
+
+    def _is_checked(self, channel: Channel) -> bool:
+        return self._checked is not None and channel.connection is self._checked
 
 
 async def _compare(channel: Channel, schema: Schema) -> None:

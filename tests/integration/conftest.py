@@ -34,6 +34,13 @@ def blaze(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
 
 
+async def logged(server: ServerProcess, text: str) -> None:
+    """Wait until the server has written ``text`` to its standard error."""
+    async with asyncio.timeout(30):
+        while text not in server.errors():
+            await asyncio.sleep(0.01)
+
+
 def generated(server: ServerProcess, directory: Path, package: str) -> ModuleType:
     """Generate a client with the command line, and import it."""
     done = blaze(

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
-import rich.markup
 import typer
 from rich.console import Console
 
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import generate_client
-from blazerpc.cli.load import ImportStringError, load_app
+from blazerpc.cli.failures import FAILURE, USAGE, explained, print_error
+from blazerpc.cli.load import load_app
 from blazerpc.cli.proto import export_proto
 from blazerpc.cli.serve import serve as run_server
+from blazerpc.cli.serve import supervise
 from blazerpc.config import ServeOptions
-from blazerpc.exceptions import BlazeRPCError
-from blazerpc_client import RpcError, Unavailable, Unimplemented
-from blazerpc_client.codegen import NotOursError
 from blazerpc_client.compare import Verdict
-
-#: Exit codes: a command that failed, and one that was called wrongly.
-FAILURE: Final = 1
-USAGE: Final = 2
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
-    help="Serve typed Python models over gRPC, and generate typed clients for them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 client_cli: typer.Typer = typer.Typer(
-    help="Typed clients of running servers.", no_args_is_help=True
+    help="Typed clients, and whether they still fit.", no_args_is_help=True
 )
 cli.add_typer(client_cli, name="client")
 
@@ -50,7 +45,7 @@ Source = Annotated[
         "--from",
         metavar="SOURCE",
         help="HOST:PORT of a running server with reflection, MODULE:ATTR of an app, or the path of "
-        "a schema.binpb.",
+        "a FileDescriptorSet or of a generated package.",
     ),
 ]
 
@@ -69,11 +64,25 @@ def serve(
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
     ] = 5.0,
     lock: Lock = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the port; one that crashes is replaced.")
+    ] = 1,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Restart when a source below the current directory changes; needs the extra "
+            "'reload'.",
+        ),
+    ] = False,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock)
-        run_server(load_app(app), options, Console())
+        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock, workers=workers)
+        if reload or workers > 1:
+            supervise(app, options, Console(), reload=reload)
+        else:
+            run_server(load_app(app), options, Console())
 
 
 @cli.command()
@@ -125,8 +134,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
     lock: Lock = None,
 ) -> None:
-    """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1)."""
-    with _one_line_errors():
+    """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1).
+
+    What cannot be compared ends with exit code 2, and with --json an object that has "error".
+    """
+    with _one_line_errors(code=USAGE, as_json=as_json):
         changes = asyncio.run(check_client(source, package, lock))
     verdict = verdict_of(changes)
     if as_json:
@@ -140,32 +152,35 @@ def check(
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr and an exit code."""
+def _one_line_errors(*, code: int | None = None, as_json: bool = False) -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr and an exit code.
+
+    Args:
+        code: in place of the failure's own.
+        as_json: whether the line goes to stdout, too, as JSON.
+    """
     try:
         yield
-    except ImportStringError as error:
-        _fail(str(error), USAGE)
-    except BlazeRPCError as error:
-        _fail(str(error), FAILURE)
-    except NotOursError as error:
-        _fail(f"{error}; choose another --out or --package", FAILURE)
-    except Unavailable as error:
-        _fail(f"{error.message}; is the server running there?", FAILURE)
-    except Unimplemented as error:
-        _fail(f"{error.message}; enable it there", FAILURE)
-    except RpcError as error:
-        _fail(error.message, FAILURE)
-    except OSError as error:
-        _fail(str(error), FAILURE)
+    except Exception as error:
+        failure = explained(error)
+        if failure is None:
+            raise
+        if as_json:
+            typer.echo(json.dumps({"error": failure.message}, ensure_ascii=False))
+        print_error(failure.message)
+        raise typer.Exit(failure.code if code is None else code) from None
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    one_line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True).print(
-        "[bold red]error:[/bold red]", rich.markup.escape(one_line), highlight=False
-    )
-    raise typer.Exit(code)
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Serve typed Python models over gRPC, and generate typed clients for them."""
+    if version:
+        typer.echo(f"blaze {metadata.version('blazerpc')}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -7,15 +7,20 @@ import enum
 import logging
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from blazerpc.app import BlazeApp
+from blazerpc.cli.failures import print_error
 from blazerpc.config import ServeOptions
+from blazerpc.exceptions import ConfigurationError
 from blazerpc.rows import OptionalRow, Row
 from blazerpc.runtime.registry import ModelInfo
+from blazerpc.supervisor.reload import source_changes
+from blazerpc.supervisor.supervisor import Supervisor
 
 
 def serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
@@ -24,14 +29,34 @@ def serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
     Raises:
         ConfigurationError: for an app without models, or an address that cannot be had.
     """
+    start_logging()
+    run(_serve(app, options, console))
+
+
+def supervise(app: str, options: ServeOptions, console: Console, *, reload: bool) -> None:
+    """Serve the app of that import string in processes of their own, until a signal.
+
+    Raises:
+        ConfigurationError: for an address that cannot be had, or when a package is missing.
+        WorkersError: when the app cannot be served, or a worker keeps crashing.
+        OSError: when the sources cannot be watched.
+    """
+    if sys.platform == "win32":
+        raise ConfigurationError("--workers and --reload need a POSIX system")
+    changes = source_changes(Path.cwd(), options.lock) if reload else None
+    start_logging()
+    asyncio.run(Supervisor(app, options, console, print_error).run(changes))
+
+
+def start_logging(name: str = "%(name)s") -> None:
+    """Log to standard error, under the logger's name or another one."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format=f"%(asctime)s %(levelname)s {name}: %(message)s",
     )
     # grpclib tells of every cancelled call; the calls that matter are ours to log.
     logging.getLogger("grpclib").setLevel(logging.WARNING)
-    run(_serve(app, options, console))
 
 
 def run(main: Coroutine[object, object, None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
@@ -27,12 +28,17 @@ from blazerpc.runtime.model import ModelInfo
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.runtime.runner import ModelRunner, Request, SingleRunner, model_runner
 from blazerpc.runtime.serialization import ModelCodec
+from blazerpc_client.metadata import BATCH_SIZE, COMPUTE_MS, PUSHBACK, QUEUE_MS
 from blazerpc_client.schema import Schema
 
 Call: TypeAlias = Stream[Message, Message]
 
 #: What the servicer enters before its models are built, and leaves when they are closed.
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+
+#: Items of a stream after which other calls have their turn: neither a generator that never waits
+#: nor a wide window makes the event loop go round.
+_TURN: Final = 16
 
 #: Calls of all models at one time.
 MAX_CONCURRENT_REQUESTS: Final = 4096
@@ -134,9 +140,13 @@ class _Served:
         runner = self._runner
         assert isinstance(runner, SingleRunner)
         async with self._answered(stream) as request, aclosing(runner.stream(request)) as results:
+            sent = 0
             async for result in results:
                 # A size that only results have may differ from one item to the next.
                 await stream.send_message(self._codec.encode(result, dict(request.dims)))
+                sent += 1
+                if sent % _TURN == 0:
+                    await asyncio.sleep(0)
 
     @asynccontextmanager
     async def _answered(self, stream: Call) -> AsyncIterator[Request]:
@@ -151,12 +161,13 @@ class _Served:
                 finally:
                     slot.leave()
         except GRPCError as error:
-            more = error.metadata if isinstance(error, RefusedError) else {}
+            if isinstance(error, RefusedError):
+                _add_trailer(stream, PUSHBACK, error.pushback)
             await stream.send_trailing_metadata(
                 status=error.status,
                 status_message=error.message,
                 status_details=error.details,
-                metadata=_trailing(request) | more,
+                metadata=_trailing(request),
             )
         else:
             await stream.send_trailing_metadata(metadata=_trailing(request))
@@ -181,16 +192,27 @@ class _Served:
         )
 
 
+def _add_trailer(stream: Call, key: str, value: str) -> None:
+    """Send a trailer of gRPC's own, which grpclib refuses in metadata."""
+    below = stream._stream
+    send = below.send_headers
+
+    async def send_headers(headers: list[tuple[str, str]], end_stream: bool = False) -> None:
+        await send([*headers, (key, value)] if end_stream else headers, end_stream=end_stream)
+
+    below.send_headers = send_headers  # type: ignore[method-assign]  # grpclib has no hook for it
+
+
 def _trailing(request: Request) -> dict[str, str | bytes]:
     """Return the trailing metadata of a call: how it fared, and what its model has set."""
     timing = request.timing
     metadata: dict[str, str | bytes] = {}
     if timing.queue is not None:
-        metadata["blaze-queue-ms"] = f"{timing.queue * 1000:.3f}"
+        metadata[QUEUE_MS] = f"{timing.queue * 1000:.3f}"
     if timing.compute is not None:
-        metadata["blaze-compute-ms"] = f"{timing.compute * 1000:.3f}"
+        metadata[COMPUTE_MS] = f"{timing.compute * 1000:.3f}"
     if timing.batch_size is not None:
-        metadata["blaze-batch-size"] = str(timing.batch_size)
+        metadata[BATCH_SIZE] = str(timing.batch_size)
     if request.context is not None:
         metadata |= request.context.trailing_metadata
     return metadata

@@ -9,11 +9,11 @@ add a class and list it in ``ROWS``; if protobuf has no such field yet, add its 
 
 from __future__ import annotations
 
-from blazerpc.rows.base import Row, walk
+from blazerpc.rows.base import Row, refuse_same_json_name, walk
 from blazerpc.rows.containers import ListRow, MapRow, OptionalRow, omissible
 from blazerpc.rows.enums import EnumRow
 from blazerpc.rows.scalars import LiteralRow, NumpyScalarRow, ScalarRow, TimeRow
-from blazerpc.rows.structs import StructRow
+from blazerpc.rows.structs import StructRow, refuse_endless
 from blazerpc.rows.table import ACCEPTED, ROWS, row_of
 from blazerpc.rows.tensors import TensorRow
 
@@ -32,6 +32,8 @@ __all__ = [
     "TensorRow",
     "TimeRow",
     "omissible",
+    "refuse_endless",
+    "refuse_same_json_name",
     "row_of",
     "walk",
 ]

@@ -8,6 +8,8 @@ from typing import Self
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
+from blazerpc.exceptions import ValidationError
+from blazerpc_client.naming import json_name
 from blazerpc_client.wire.options import write_default
 
 #: Turns the plain value of the wire into what the function's annotation says.
@@ -67,6 +69,31 @@ def add_field(message: DescriptorProto, name: str, row: Row, default: str | None
         # protoc puts an optional field alone into a oneof of this name, and so must we.
         field.oneof_index = len(message.oneof_decl)
         message.oneof_decl.add(name=f"_{name}")
+
+
+def check_class_name(kind: type) -> None:
+    """Raise ``ValidationError`` for a class whose name no message or enum can have."""
+    name = kind.__name__
+    if not (name.isascii() and name.isidentifier()):
+        raise ValidationError(
+            f"class {name} has a name that has no place on the wire; make it a class of another "
+            "name, with letters and digits"
+        )
+
+
+def refuse_same_json_name(name: str, known: dict[str, str]) -> None:
+    """Raise for a field whose JSON name one before it has; protoc refuses these.
+
+    Args:
+        name: of the field.
+        known: names of the fields before it by their JSON names; the field is added.
+
+    Raises:
+        ValidationError: naming the other.
+    """
+    other = known.setdefault(json_name(name), name)
+    if other != name:
+        raise ValidationError(f"protobuf's JSON name of it is also that of {other!r}; rename one")
 
 
 def walk(row: Row, seen: set[int] | None = None) -> Iterator[Row]:

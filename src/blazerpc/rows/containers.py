@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from blazerpc.exceptions import ValidationError
 from blazerpc.rows.base import Adapter, Lookup, Row
 from blazerpc.rows.scalars import FIELD_TYPES, not_omissible
+from blazerpc.types import unaliased
 from blazerpc_client.naming import PACKAGE, map_entry_name
 
 #: Types that a map's keys may have, in Python and in protobuf.
@@ -69,6 +70,7 @@ class MapRow(Row):
         if get_origin(annotation) is not dict or not get_args(annotation):
             return None
         key, value = get_args(annotation)
+        key = unaliased(key)
         if key not in _KEYS:
             raise ValidationError("the keys of a dict are str or int")
         row = row_of(value)
@@ -156,6 +158,20 @@ class OptionalRow(Row):
 def omissible(row: Row) -> Row:
     """Return the row of a value of this type that may be left out, since it has a default."""
     return row if isinstance(row, ListRow | MapRow | OptionalRow) else OptionalRow(row)
+
+
+def check_default(row: Row, default: object) -> None:
+    """Raise for a default that a value's absence cannot stand for.
+
+    Raises:
+        ValidationError: when absence means something else already.
+        WireError: when the default is not of the type.
+    """
+    if isinstance(row, OptionalRow):
+        if default is not None:
+            raise ValidationError("absent would mean None and the default; let it be None")
+    elif default is not None or isinstance(row, ListRow | MapRow):
+        row.default_json(default)
 
 
 def _refuse_nested(row: Row, what: str) -> None:

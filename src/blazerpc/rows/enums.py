@@ -6,7 +6,7 @@ import enum
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Final, Self
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.descriptor_pb2 import (
@@ -16,12 +16,15 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from blazerpc.exceptions import ValidationError
-from blazerpc.rows.base import Lookup, Row
+from blazerpc.rows.base import Lookup, Row, check_class_name
 from blazerpc_client.naming import PACKAGE, enum_value_name
 from blazerpc_client.wire.errors import WireError
 
 #: Bounds of an enum's numbers in protobuf.
 _MIN, _MAX = -(2**31), 2**31 - 1
+
+#: The value of an enum that has no zero of its own.
+_ZERO: Final = "UNSPECIFIED"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class EnumRow(Row):
     def match(cls, annotation: object, row_of: Lookup) -> Self | None:
         if not isinstance(annotation, type) or not issubclass(annotation, enum.Enum):
             return None
+        check_class_name(annotation)
+        if issubclass(annotation, enum.Flag):
+            raise ValidationError(
+                f"{annotation.__name__} is a Flag, whose combinations have no names; use list[...] "
+                "of an Enum"
+            )
         if not list(annotation):
             raise ValidationError(f"{annotation.__name__} is an enum without members")
         row = cls(annotation)
@@ -42,6 +51,11 @@ class EnumRow(Row):
                 raise ValidationError(f"{member} is beyond the 32 bits of an enum in protobuf")
             if not (member.name.isidentifier() and member.name.isascii()):
                 raise ValidationError(f"{member}: a name on the wire is ASCII; rename it")
+        if 0 not in row.members and _ZERO in annotation.__members__:
+            raise ValidationError(
+                f"{annotation.__name__}.{_ZERO}: the zero that protobuf needs is called so; rename "
+                "it, or let the members have numbers, and this one 0"
+            )
         return row
 
     @property
@@ -71,7 +85,7 @@ class EnumRow(Row):
         """Return the enum's descriptor; a zero value comes first, as proto3 wants it."""
         descriptor = EnumDescriptorProto(name=self.name)
         values = {number: member.name for number, member in self.members.items()}
-        values.setdefault(0, "UNSPECIFIED")
+        values.setdefault(0, _ZERO)
         for number in sorted(values, key=lambda number: (number != 0, list(values).index(number))):
             name = enum_value_name(self.name, values[number])
             descriptor.value.add(name=name, number=number)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import (
     Any,
     ClassVar,
@@ -22,19 +23,36 @@ from typing import (
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
-from blazerpc.exceptions import ValidationError
-from blazerpc.rows.base import Adapter, Lookup, Row, add_field
-from blazerpc.rows.containers import OptionalRow, omissible
+from blazerpc.exceptions import InferenceError, ValidationError
+from blazerpc.rows.base import (
+    Adapter,
+    Lookup,
+    Row,
+    add_field,
+    check_class_name,
+    refuse_same_json_name,
+)
+from blazerpc.rows.containers import ListRow, MapRow, OptionalRow, check_default, omissible
 from blazerpc_client.naming import PACKAGE, is_parameter_name
 from blazerpc_client.wire.errors import WireError
 
 #: Stands for the default of a field that has none.
 NO_DEFAULT: Final = object()
 
+#: Stands for the default of a key that need not be there.
+ABSENT: Final = object()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A default that the class makes anew for each instance, so that no schema can know it."""
+
+    factory: Callable[[], object]
+
 
 @dataclass(frozen=True)
 class StructField:
-    """A field: its type, its default or ``NO_DEFAULT``, and whether its value can be None."""
+    """A field: its type, its default or what stands for it, and whether it can be None."""
 
     row: Row
     default: object
@@ -43,7 +61,9 @@ class StructField:
     @property
     def default_json(self) -> str | None:
         """The default as JSON; None when there is none, or none that JSON can say."""
-        return None if self.default is NO_DEFAULT else self.row.default_json(self.default)
+        if self.default in (NO_DEFAULT, ABSENT) or isinstance(self.default, Made):
+            return None
+        return self.row.default_json(self.default)
 
 
 class Shape(ABC):
@@ -55,7 +75,11 @@ class Shape(ABC):
 
     @abstractmethod
     def defaults(self, kind: type) -> dict[str, object]:
-        """Return the default of each field, ``NO_DEFAULT`` where it has none, in order."""
+        """Return the default of each field, ``NO_DEFAULT`` where it has none, in order.
+
+        Raises:
+            ValidationError: when its instances cannot be made from their fields alone.
+        """
 
     def is_instance(self, kind: type, value: object) -> bool:
         """Return whether ``value`` is an instance of ``kind``."""
@@ -65,6 +89,10 @@ class Shape(ABC):
         """Return the fields of an instance."""
         return {name: getattr(value, name) for name in self.defaults(kind)}
 
+    def reason(self, error: ValueError) -> str:
+        """Return in one line why the class refuses an instance."""
+        return " ".join(str(error).split())
+
 
 class _Dataclass(Shape):
     def matches(self, kind: type) -> bool:
@@ -73,11 +101,18 @@ class _Dataclass(Shape):
     def defaults(self, kind: type) -> dict[str, object]:
         found: dict[str, object] = {}
         for field in dataclasses.fields(kind):
-            if field.init:
-                default = field.default
-                if field.default_factory is not dataclasses.MISSING:
-                    default = field.default_factory()
-                found[field.name] = NO_DEFAULT if default is dataclasses.MISSING else default
+            if not field.init:
+                continue
+            found[field.name] = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                found[field.name] = Made(field.default_factory)
+            elif field.default is dataclasses.MISSING:
+                found[field.name] = NO_DEFAULT
+        for name, parameter in inspect.signature(kind).parameters.items():
+            if name not in found and parameter.default is parameter.empty:
+                raise ValidationError(
+                    f"{name} is needed to make one, and is no field; give it a default"
+                )
         return found
 
 
@@ -86,6 +121,8 @@ class _NamedTuple(Shape):
         return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
     def defaults(self, kind: Any) -> dict[str, object]:
+        if kind._fields and not getattr(kind, "__annotations__", {}):
+            raise ValidationError("its fields have no types; write class ...(NamedTuple)")
         return {name: kind._field_defaults.get(name, NO_DEFAULT) for name in kind._fields}
 
 
@@ -98,7 +135,7 @@ class _TypedDict(Shape):
         # A key that need not be there is one whose absence has a meaning of its own. What the class
         # itself says of its keys is wrong where the annotations are strings.
         return {
-            name: NO_DEFAULT if _is_required(kind, name, hint) else None
+            name: NO_DEFAULT if _is_required(kind, name, hint) else ABSENT
             for name, hint in hints.items()
         }
 
@@ -117,16 +154,36 @@ def _is_required(kind: Any, name: str, hint: object) -> bool:
 
 class _Pydantic(Shape):
     def matches(self, kind: type) -> bool:
-        # By its attributes: pydantic is no dependency.
-        return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_fields")
+        # By its attributes: pydantic is no dependency. Its dataclasses have fields of its kind too.
+        return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "__pydantic_fields__")
 
     def defaults(self, kind: Any) -> dict[str, object]:
-        return {
-            name: NO_DEFAULT
-            if field.is_required()
-            else field.get_default(call_default_factory=True)
-            for name, field in kind.model_fields.items()
-        }
+        if hasattr(kind, "__pydantic_root_model__") and kind.__pydantic_root_model__:
+            raise ValidationError("a RootModel has no fields; use its root's type")
+        return {name: self._default(field) for name, field in kind.__pydantic_fields__.items()}
+
+    def reason(self, error: ValueError) -> str:
+        errors: Callable[..., list[dict[str, Any]]] | None = getattr(error, "errors", None)
+        if errors is None:
+            return super().reason(error)
+        found = errors(include_url=False)
+        return "; ".join(
+            ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"])))
+            for each in found
+        )
+
+    @staticmethod
+    def _default(field: Any) -> object:
+        if field.alias is not None or field.validation_alias is not None:
+            raise ValidationError(
+                "a field with an alias has two names; leave the alias out, or name the field so"
+            )
+        if field.is_required():
+            return NO_DEFAULT
+        if field.default_factory is None:
+            return field.default
+        takes_data = getattr(field, "default_factory_takes_validated_data", False)
+        return Made(partial(field.default_factory, {}) if takes_data else field.default_factory)
 
 
 _SHAPES: Final = (_Pydantic(), _Dataclass(), _NamedTuple(), _TypedDict())
@@ -149,6 +206,7 @@ class StructRow(Row):
             return None
         for shape in _SHAPES:
             if shape.matches(annotation):
+                check_class_name(annotation)
                 return cls._known.setdefault(annotation, cls(annotation, shape, row_of))
         return None
 
@@ -171,8 +229,14 @@ class StructRow(Row):
                 f"{self.name}: an annotation cannot be evaluated: {error}"
             ) from None
         fields: dict[str, StructField] = {}
-        for name, default in self._shape.defaults(self.kind).items():
+        json_names: dict[str, str] = {}
+        try:
+            defaults = self._shape.defaults(self.kind)
+        except ValidationError as error:
+            raise ValidationError(f"{self.name}: {error}") from None
+        for name, default in defaults.items():
             try:
+                refuse_same_json_name(name, json_names)
                 fields[name] = self._field(name, hints[name], default)
             except (ValidationError, WireError) as error:
                 raise ValidationError(f"{self.name}.{name}: {error}") from None
@@ -186,13 +250,16 @@ class StructRow(Row):
         while get_origin(annotation) in (Required, NotRequired):
             (annotation,) = get_args(annotation)
         row = self._row_of(annotation)
+        if isinstance(default, Made) and isinstance(row, ListRow | MapRow):
+            default = default.factory()
         nullable = isinstance(row, OptionalRow) or default is None
         if default is NO_DEFAULT:
             return StructField(row, default, nullable)
-        if isinstance(row, OptionalRow) and default is not None:
-            raise ValidationError("absent would mean None and the default; let it be None")
-        if default is not None:
-            row.default_json(default)  # raises for a default that is not of the type
+        if default is ABSENT and isinstance(row, ListRow | MapRow | OptionalRow):
+            other = "None" if isinstance(row, OptionalRow) else "an empty one"
+            raise ValidationError(f"absent cannot be told from {other}; let the key be required")
+        if default is not ABSENT and not isinstance(default, Made):
+            check_default(row, default)
         return StructField(omissible(row), default, nullable)
 
     def definition(self) -> DescriptorProto:
@@ -206,7 +273,8 @@ class StructRow(Row):
         """Return an instance; ``values`` has all fields, None for those that are absent.
 
         Raises:
-            WireError: when the class refuses them.
+            WireError: when the class refuses them, by a ``ValueError``.
+            InferenceError: when it raises anything else.
         """
         arguments = {}
         for name, value in values.items():
@@ -217,8 +285,10 @@ class StructRow(Row):
             arguments[name] = value if adapt is None else adapt(value)
         try:
             instance: object = self.kind(**arguments)
-        except (ValueError, TypeError) as error:
-            raise WireError(f"{self.name} refuses it: {error}") from None
+        except ValueError as error:
+            raise WireError(f"{self.name} refuses it: {self._shape.reason(error)}") from None
+        except Exception as error:
+            raise InferenceError(f"{self.name} cannot be made: {error!r}") from error
         return instance
 
     def take(self, value: object) -> Mapping[str, object]:
@@ -249,3 +319,18 @@ class StructRow(Row):
 
     def __str__(self) -> str:
         return self.name
+
+
+def refuse_endless(row: StructRow, within: tuple[StructRow, ...] = ()) -> None:
+    """Raise for a class that needs an instance of itself, so that none can be.
+
+    Raises:
+        ValidationError: naming the class.
+    """
+    if row in within:
+        raise ValidationError(
+            f"{row.name} needs another {row.name}, so that none can be made; let it be optional"
+        )
+    for field in row.fields.values():
+        if isinstance(field.row, StructRow):
+            refuse_endless(field.row, (*within, row))

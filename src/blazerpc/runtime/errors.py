@@ -52,7 +52,8 @@ class RefusedError(GRPCError):
         info = RetryInfo()
         info.retry_delay.FromMilliseconds(milliseconds)
         super().__init__(Status.RESOURCE_EXHAUSTED, str(error), [info])
-        self.metadata: dict[str, str] = {"grpc-retry-pushback-ms": str(milliseconds)}
+        #: Milliseconds, as ``grpc-retry-pushback-ms`` has them.
+        self.pushback: str = str(milliseconds)
 
 
 def internal(what: str, error: BaseException) -> GRPCError:

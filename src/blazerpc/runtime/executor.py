@@ -47,6 +47,8 @@ class ModelExecutor:
         self._model = model
         function = plain_function(model.func)
         self._is_async = inspect.iscoroutinefunction(function)
+        # To call a generator function runs none of its code.
+        self._is_generator = inspect.isgeneratorfunction(function)
         self._is_async_generator = inspect.isasyncgenfunction(function)
         self.asynchronous: bool = self._is_async or self._is_async_generator
         self._call = model.func if model.factory is None else _not_built
@@ -117,7 +119,7 @@ class ModelExecutor:
             GRPCError: when the model raised one.
             InferenceError: from whatever else it raised; items before it were yielded.
         """
-        if self._is_async_generator:
+        if self._is_generator or self._is_async_generator:
             with self.failures():
                 items = self._call(**kwargs)
         else:

@@ -14,9 +14,19 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from blazerpc.config import ExecutionOptions
 from blazerpc.context import Context, Dependency
 from blazerpc.exceptions import ValidationError
-from blazerpc.rows import ACCEPTED, Row, TensorRow, omissible, row_of, walk
+from blazerpc.rows import (
+    ACCEPTED,
+    Row,
+    StructRow,
+    TensorRow,
+    omissible,
+    refuse_endless,
+    refuse_same_json_name,
+    row_of,
+    walk,
+)
 from blazerpc.runtime.model import Batching, Injected, ModelInfo
-from blazerpc.types import MISSING, extract_type_info, plain_function
+from blazerpc.types import MISSING, extract_type_info, plain_function, unaliased
 from blazerpc_client.naming import MESSAGE_NAMES
 from blazerpc_client.wire.errors import WireError
 
@@ -168,33 +178,29 @@ def _injected(func: Callable[..., object], annotations: Mapping[str, object]) ->
 
 def takes_context(dependency: Dependency) -> bool:
     """Return whether the function of a dependency takes the call's ``Context``."""
+    return bool(_required(dependency.fn))
+
+
+def _required(function: Callable[..., object]) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(dependency.fn).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except ValueError:  # a function of C
-        return False
-    return any(parameter.default is parameter.empty for parameter in parameters)
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in parameters if p.default is p.empty and p.kind not in variable]
 
 
 def _refuse_dependency(dependency: Dependency, field: str) -> None:
     if not callable(dependency.fn):
         raise ValidationError("Depends takes a function", field=field)
-    if not takes_context(dependency):
-        return
-    required = [
-        parameter
-        for parameter in inspect.signature(dependency.fn).parameters.values()
-        if parameter.default is parameter.empty
-    ]
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     fn: Any = dependency.fn
     function = getattr(fn, "__init__", fn) if isinstance(fn, type) else fn
-    annotation = extract_type_info(function)["inputs"].get(required[0].name, MISSING)
-    if (
-        len(required) > 1
-        or required[0].kind not in positional
-        or annotation not in (Context, MISSING)
-    ):
-        raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
+    required = _required(fn)
+    for parameter in required:
+        annotation = extract_type_info(function)["inputs"].get(parameter.name, MISSING)
+        keyword = parameter.kind is parameter.KEYWORD_ONLY
+        if len(required) > 1 or keyword or annotation not in (Context, MISSING):
+            raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
 
 
 def _refuse_context(injected: Injected, batching: Batching) -> None:
@@ -257,9 +263,10 @@ def _row(annotation: object, field: str) -> Row:
         raise ValidationError(f"no annotation; use {ACCEPTED}", field=field)
     try:
         row = row_of(annotation)
-        for _ in walk(row):  # looks into every class inside
-            pass
-    except ValidationError as error:
+        for part in walk(row):  # looks into every class inside
+            if isinstance(part, StructRow):
+                refuse_endless(part)
+    except (ValidationError, WireError) as error:
         raise ValidationError(str(error), field=field) from None
     return row
 
@@ -290,16 +297,10 @@ def _refuse_parameters(func: Callable[..., object], inputs: Mapping[str, object]
             raise ValidationError("a name on the wire is ASCII; rename it", field=name)
         if name in MESSAGE_NAMES:
             raise ValidationError("protobuf's messages have that name; rename it", field=name)
-        other = json_names.setdefault(_json_name(name), name)
-        if other != name:
-            raise ValidationError(
-                f"protobuf's JSON name of it is also that of {other!r}; rename one", field=name
-            )
-
-
-def _json_name(name: str) -> str:
-    """Return protobuf's JSON name of a field; protoc refuses two fields of one such name."""
-    return re.sub("_+(.?)", lambda match: match[1].upper(), name)
+        try:
+            refuse_same_json_name(name, json_names)
+        except ValidationError as error:
+            raise ValidationError(str(error), field=name) from None
 
 
 def _result(
@@ -310,6 +311,7 @@ def _result(
     asynchronous = inspect.isasyncgenfunction(function)
     generator = asynchronous or inspect.isgeneratorfunction(function)
     stream = "AsyncIterator" if asynchronous else "Iterator"
+    annotation = unaliased(annotation)
     kind: object = get_origin(annotation) or annotation
     if isinstance(kind, type) and kind in _STREAMS:
         if generator and (kind in _ASYNC_STREAMS) is not asynchronous:

@@ -14,6 +14,9 @@ PATIENCE: Final = 30.0
 #: Part of a batch's running time that is worth waiting for the callers of the one before it.
 _RETURN: Final = 0.25
 
+#: Seconds that a call is taken to last before one has ended.
+_UNKNOWN: Final = 0.1
+
 #: Bounds of what a refused caller is told to wait, in seconds.
 _MIN_RETRY, _MAX_RETRY = 0.001, 60.0
 
@@ -52,7 +55,8 @@ def retry_after(waiting: int, served_at_once: int, duration: float | None) -> fl
         duration: seconds that it takes; None when none has been served yet.
     """
     turns = waiting / served_at_once + 1
-    return min(max(turns * (duration or _MIN_RETRY), _MIN_RETRY), _MAX_RETRY)
+    wait = turns * (_UNKNOWN if duration is None else duration)
+    return min(max(wait, _MIN_RETRY), _MAX_RETRY)
 
 
 class BatchPolicy:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from typing import Final
 
 from blazerpc.config import ExecutionOptions
 from blazerpc.exceptions import ModelNotFoundError, ValidationError
+from blazerpc.rows import EnumRow
 from blazerpc.runtime.inspection import inspected
 from blazerpc.runtime.model import ModelInfo
 from blazerpc_client.naming import method_name
@@ -125,6 +126,26 @@ class ModelRegistry:
                         f"two classes are called {row.name}, {_full_name(other)} and "
                         f"{_full_name(row.kind)}; rename one"
                     )
+        enums = {
+            row.kind: row for each in models for row in each.classes if isinstance(row, EnumRow)
+        }
+        _refuse_values(enums.values(), {*taken, *known})
+
+
+def _refuse_values(enums: Iterable[EnumRow], taken: Set[str]) -> None:
+    """Raise for names of enums' values that another value, a message or an enum has.
+
+    All of them have one scope, which is the package.
+    """
+    values: dict[str, str] = {}
+    for enum in enums:
+        for value in enum.definition().value:
+            other = values.setdefault(value.name, enum.name)
+            if value.name in taken or other != enum.name:
+                what = "a class or message" if value.name in taken else f"a value of enum {other}"
+                raise ValidationError(
+                    f"a value of enum {enum.name} would be {value.name}, as is {what}; rename one"
+                )
 
 
 def _full_name(kind: type) -> str:

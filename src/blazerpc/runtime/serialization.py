@@ -16,9 +16,11 @@ from blazerpc.rows.enums import EnumMembers
 from blazerpc.runtime.registry import ModelInfo
 from blazerpc_client.schema import RESULT, Schema
 from blazerpc_client.wire import tensors
+from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.dtypes import wire_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import field_codec
+from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import EnumClass, StructClass
 
@@ -41,6 +43,7 @@ class ModelCodec:
         self.request_class: type[Message] = message_factory.GetMessageClass(descriptor.input_type)
         self.response_class: type[Message] = message_factory.GetMessageClass(descriptor.output_type)
         self._model_name = model.name
+        self._is_recursive = is_recursive(descriptor.output_type)
         classes = _ServerClasses(model)
         codecs = {field.name: field_codec(field, classes) for field in descriptor.input_type.fields}
         self._parameters = [
@@ -59,6 +62,7 @@ class ModelCodec:
         """
         arguments = {}
         try:
+            refuse_retyped(request)
             for name, read, adapt, has_default in self._parameters:
                 value = read(request, dims)
                 if value is None and has_default:
@@ -77,12 +81,19 @@ class ModelCodec:
         response = self.response_class()
         try:
             self._result.write(response, result, dims)
+            if self._is_recursive:
+                check_depth(response)
+        except RecursionError:
+            raise self._not_as_annotated(too_deep()) from None
         except WireError as error:
-            raise InferenceError(
-                f"model {self._model_name!r} returned what its annotation does not say: {error}",
-                model_name=self._model_name,
-            ) from None
+            raise self._not_as_annotated(error) from None
         return response
+
+    def _not_as_annotated(self, error: WireError) -> InferenceError:
+        name = self._model_name
+        return InferenceError(
+            f"model {name!r} returned what its annotation does not say: {error}", model_name=name
+        )
 
 
 class _ServerClasses:

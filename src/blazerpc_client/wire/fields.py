@@ -17,7 +17,9 @@ from google.protobuf.message import Message
 
 from blazerpc_client.naming import PACKAGE
 from blazerpc_client.wire import values
+from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
 from blazerpc_client.wire.tensors import Dims
@@ -32,6 +34,7 @@ from blazerpc_client.wire.values import (
     TensorValue,
     TimestampValue,
     WrapperValue,
+    enum_value,
     literal_value,
 )
 
@@ -182,7 +185,8 @@ class MapField(FieldCodec):
             try:
                 converted[key] = convert(key)
             except WireError as error:
-                raise error.at(f"{self.name}[{str(key)[:40]!r}]") from None
+                shown = repr(key if isinstance(key, int) else str(key)[:40])
+                raise error.at(f"{self.name}[{shown}]") from None
         return converted
 
 
@@ -251,11 +255,6 @@ def is_own(field: FieldDescriptor) -> bool:
     return field.containing_type.file.package == PACKAGE
 
 
-def is_tensor(field: FieldDescriptor) -> bool:
-    """Return whether the field holds ``TensorProto`` messages."""
-    return field.message_type is not None and field.message_type.full_name == values.TENSOR_MESSAGE
-
-
 def is_map(field: FieldDescriptor) -> bool:
     """Return whether the field is a map."""
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
@@ -267,8 +266,7 @@ def _value(
     """Return what one value of ``field`` is; ``outer`` has the options, for a map's values too."""
     if field.type == FieldDescriptor.TYPE_ENUM:
         assert field.enum_type is not None
-        enum = classes.enum(field.enum_type)
-        return RawValue(enum.take, enum.make)
+        return enum_value(field.enum_type, classes.enum(field.enum_type))
     if field.message_type is not None:
         match field.message_type.full_name:
             case values.TENSOR_MESSAGE:
@@ -295,6 +293,7 @@ class FieldSet:
 
     def __init__(self, descriptor: Descriptor, classes: Classes, noun: str) -> None:
         self._noun = noun
+        self._is_own = descriptor.file.package == PACKAGE
         self.codecs: dict[str, FieldCodec] = {
             field.name: field_codec(field, classes) for field in descriptor.fields
         }
@@ -325,6 +324,8 @@ class FieldSet:
         Raises:
             WireError: naming the first field that holds no value of its type.
         """
+        if self._is_own:
+            refuse_retyped(message)
         return {name: codec.read(message, dims) for name, codec in self.codecs.items()}
 
     def _check_names(self, values: Mapping[str, object]) -> None:
@@ -374,6 +375,7 @@ class MessageCodec:
     ) -> None:
         self._fields = FieldSet(descriptor, classes or PlainClasses(), "parameter")
         self._message_class = message_class
+        self._is_recursive = is_recursive(descriptor)
         self.fields: dict[str, FieldCodec] = self._fields.codecs
 
     def encode(self, values: Mapping[str, object], dims: Dims) -> Message:
@@ -383,7 +385,12 @@ class MessageCodec:
             WireError: naming a field that is missing, not known, or of another type.
         """
         message = self._message_class()
-        self._fields.fill(message, values, dims)
+        try:
+            self._fields.fill(message, values, dims)
+        except RecursionError:
+            raise too_deep() from None
+        if self._is_recursive:
+            check_depth(message)
         return message
 
     def decode(self, message: Message, dims: Dims) -> dict[str, object]:

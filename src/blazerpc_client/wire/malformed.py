@@ -1,8 +1,16 @@
-"""Name the field at which bytes stop being a message; runs only after protobuf refused them."""
+"""Bytes that are no message of a type: which field is wrong.
+
+``malformed_field`` runs only after protobuf refused the bytes. ``refuse_retyped`` sees what
+protobuf lets pass: a field that came as another kind of value is to it one that it does not know.
+"""
 
 from __future__ import annotations
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from blazerpc_client.wire.errors import WireError
 
 # Wire types, https://protobuf.dev/programming-guides/encoding/#structure
 _VARINT, _I64, _LEN, _SGROUP, _EGROUP, _I32 = range(6)
@@ -105,3 +113,21 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def refuse_retyped(message: Message) -> None:
+    """Raise for a field that has come as a value of another type than the schema's.
+
+    Who sent it has another schema. Numbers that the schema does not have are newer fields.
+
+    Raises:
+        WireError: naming the field.
+    """
+    unknown = UnknownFieldSet(message)
+    for index in range(len(unknown)):
+        field = message.DESCRIPTOR.fields_by_number.get(unknown[index].field_number)
+        if field is not None:
+            raise WireError(
+                "has another type in the sender's schema; generate the client again",
+                field=field.name,
+            )

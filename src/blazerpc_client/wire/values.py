@@ -145,6 +145,20 @@ def literal_value(allowed: Sequence[str]) -> RawValue:
     return RawValue(check, check)
 
 
+def enum_value(descriptor: EnumDescriptor, enum: EnumClass) -> RawValue:
+    """Return the value of an enum that is a class of ``enum``."""
+    convert = SCALARS[FieldDescriptor.TYPE_INT32].convert
+    known = descriptor.values_by_number if descriptor.is_closed else None
+
+    def dump(value: object) -> object:
+        number = convert(enum.take(value))
+        if known is not None and number not in known:
+            raise WireError(f"{number} is no value of {descriptor.name}, which is closed")
+        return number
+
+    return RawValue(dump, enum.make)
+
+
 class MessageValue(ABC):
     """A value that is a message."""
 
@@ -260,7 +274,7 @@ class _Name:
         return self._names.get(number, number)
 
     def take(self, value: object) -> int:
-        if isinstance(value, int):
+        if isinstance(value, int) and not isinstance(value, bool):
             return value
         if not isinstance(value, str) or value not in self._numbers:
             expected = ", ".join(self._numbers)

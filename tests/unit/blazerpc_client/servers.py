@@ -25,10 +25,10 @@ Script = Callable[[h2.connection.H2Connection, int], None]
 
 
 @asynccontextmanager
-async def serving(app: BlazeApp) -> AsyncIterator[str]:
+async def serving(app: BlazeApp, port: int = 0) -> AsyncIterator[str]:
     """Serve an app in this process; give its address."""
-    server = app.server(ServeOptions(port=0))
-    await server.listen(port=0)
+    server = app.server(ServeOptions(port=port))
+    await server.listen(port=port)
     waiting = asyncio.create_task(server.wait())
     try:
         yield f"127.0.0.1:{server.port}"

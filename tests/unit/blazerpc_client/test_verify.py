@@ -11,6 +11,7 @@ from inference_client import InferenceClient
 from blazerpc import BlazeApp
 from blazerpc_client import (
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     SchemaMismatchWarning,
     Unavailable,
@@ -64,6 +65,41 @@ async def test_a_warning_is_given_once_and_calls_go_on() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert await client.with_options(timeout=5).predict_sentiment(text="") == 0.0
+
+
+async def test_every_connection_is_asked_anew() -> None:
+    async with serving(examples) as target:
+        client = InferenceClient(target, verify="error")
+        assert await client.predict_sentiment(text="great") > 0
+        port = int(target.rpartition(":")[2])
+    async with client, serving(another(), port) as target:
+        with pytest.raises(FailedPrecondition, match=OTHER):
+            await client.predict_sentiment(text="great")
+
+
+async def test_an_answer_of_another_type_is_told_without_being_asked_for() -> None:
+    app = BlazeApp()
+
+    @app.model("sentiment")
+    def sentiment(text: str) -> str:
+        return text
+
+    async with serving(app) as target, InferenceClient(target) as client:
+        with pytest.raises(Internal, match="result: has another type in the sender's schema; gen"):
+            await client.predict_sentiment(text="great")
+
+
+async def test_a_request_of_another_type_is_told_by_the_server() -> None:
+    app = BlazeApp()
+
+    @app.model("sentiment")
+    def sentiment(text: int) -> float:
+        return float(text)
+
+    async with serving(app) as target, InferenceClient(target) as client:
+        with pytest.raises(InvalidArgument, match="text: has another type in the sender's") as told:
+            await client.predict_sentiment(text="great")
+        assert told.value.field == "text"
 
 
 async def test_nothing_is_asked_unless_it_is_wanted() -> None:

@@ -385,7 +385,8 @@ async def test_a_generator_is_never_far_ahead_of_who_takes_its_items(
         for taken in range(100):
             assert await anext(items) == taken
             assert len(made) <= taken + 1 + AHEAD
-        await until(lambda: len(made) == 100 + AHEAD)  # it stands, and holds no thread
+        # More are made once half of them are taken.
+        await until(lambda: 100 + AHEAD // 2 <= len(made) <= 100 + AHEAD)
 
 
 async def test_the_loop_goes_on_while_a_generator_blocks(executor_of: Execute) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from grpclib.client import Channel
@@ -11,7 +12,9 @@ from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from blazerpc import BlazeApp
-from tests.unit.blazerpc.support import PATIENCE, Running, serving
+from blazerpc.server import GRPCServer
+from blazerpc.server.health import HealthService, build_health_service, model_names
+from tests.unit.blazerpc.support import PATIENCE, Running, running, serving
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -44,21 +47,22 @@ async def run(held: Held) -> AsyncIterator[Running]:
         held.let_go.set()
 
 
-@pytest.mark.parametrize("service", ["", "blazerpc.InferenceService"])
-async def test_a_server_and_its_service_are_serving(run: Running, service: str) -> None:
+@pytest.mark.parametrize("service", ["", "blazerpc.InferenceService", "held", "held:1"])
+async def test_a_server_its_service_and_its_models_are_serving(run: Running, service: str) -> None:
     async with Channel("127.0.0.1", run.port) as channel:
         answer = await HealthStub(channel).Check(HealthCheckRequest(service=service))
     assert answer.status == SERVING
 
 
-async def test_a_service_that_is_not_there_is_not_found(run: Running) -> None:
+@pytest.mark.parametrize("service", ["nothing", "held:2", "held:", ":1", "Held", "PredictHeld"])
+async def test_a_name_that_is_not_there_is_not_found(run: Running, service: str) -> None:
     async with Channel("127.0.0.1", run.port) as channel:
         with pytest.raises(GRPCError) as caught:
-            await HealthStub(channel).Check(HealthCheckRequest(service="nothing"))
+            await HealthStub(channel).Check(HealthCheckRequest(service=service))
     assert caught.value.status is Status.NOT_FOUND
 
 
-@pytest.mark.parametrize("service", ["", "blazerpc.InferenceService"])
+@pytest.mark.parametrize("service", ["", "blazerpc.InferenceService", "held", "held:1"])
 async def test_those_who_watch_are_told_of_the_drain_and_calls_in_flight_go_on(
     held: Held, service: str
 ) -> None:
@@ -80,3 +84,54 @@ async def test_those_who_watch_are_told_of_the_drain_and_calls_in_flight_go_on(
             held.let_go.set()
             assert await call == b"\x08\x07"
             await watch.cancel()
+
+
+def test_a_name_alone_is_version_1() -> None:
+    app = BlazeApp()
+    for name, version in [("digits", "2"), ("digits", "1"), ("my-model", "11"), ("my_words", "1")]:
+        app.model(name, version)(echo)
+    assert sorted(model_names(app.registry.list_models())) == [
+        "digits",
+        "digits:1",
+        "digits:2",
+        "my-model:11",
+        "my_words",
+        "my_words:1",
+    ]
+
+
+def echo(x: int) -> int:
+    return x
+
+
+async def test_health_is_serving_once_the_server_listens() -> None:
+    health = build_health_service(names=["digits"], serving=False)
+    assert health._status.__status__() is False
+    async with asking(health) as stub, asyncio.timeout(PATIENCE), stub.Watch.open() as watch:
+        await watch.send_message(HealthCheckRequest(service="digits"), end=True)
+        for serving, status in [(None, SERVING), (False, NOT_SERVING), (True, SERVING)]:
+            if serving is not None:
+                health.set_serving(serving)
+            said = await watch.recv_message()
+            assert said is not None
+            assert said.status == status
+            for service in ("", "digits"):
+                answer = await stub.Check(HealthCheckRequest(service=service))
+                assert answer.status == status
+        await watch.cancel()
+
+
+async def test_a_name_that_is_not_there_is_unknown_to_those_who_watch() -> None:
+    async with asking(build_health_service()) as stub, stub.Watch.open() as watch:
+        await watch.send_message(HealthCheckRequest(service="digits"), end=True)
+        said = await watch.recv_message()
+        assert said is not None
+        assert said.status == HealthCheckResponse.SERVICE_UNKNOWN
+        await watch.cancel()
+
+
+@asynccontextmanager
+async def asking(health: HealthService) -> AsyncIterator[HealthStub]:
+    """Serve health alone."""
+    async with running(GRPCServer([health])) as run, Channel("127.0.0.1", run.port) as channel:
+        yield HealthStub(channel)

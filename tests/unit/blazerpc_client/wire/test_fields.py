@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.fields import MessageCodec, is_tensor
+from blazerpc_client.wire.fields import MessageCodec
 from blazerpc_client.wire.tensors import Dims
 from tests.unit.blazerpc_client.schemas import (
     TENSOR,
@@ -263,12 +263,3 @@ def test_an_enum_without_a_class_is_its_name() -> None:
     assert codec.decode(codec.encode({"text": "", "odd": 7}, {}), {})["odd"] == 7
     with pytest.raises(WireError, match=r"^odd: expected one of RED, got 'BLUE'$"):
         codec.encode({"text": "", "odd": "BLUE"}, {})
-
-
-def test_a_tensor_is_known_by_its_message() -> None:
-    fields = {field.name: field for field in DESCRIPTOR.fields}
-    assert is_tensor(fields["x"])
-    assert is_tensor(fields["any"])
-    assert not is_tensor(fields["text"])
-    options = schema_of(Model(parameters={"odd": ".blazerpc.ModelOptions"}))
-    assert not is_tensor(options.message("blazerpc.EchoRequest").fields[0])

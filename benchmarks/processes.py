@@ -1,0 +1,41 @@
+"""Servers in processes of their own, for the benchmarks."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+#: Seconds that a server has to come up, and to stop.
+PATIENCE: Final = 30
+
+
+@contextmanager
+def served(args: list[str]) -> Iterator[str]:
+    """Run a server's module; give the address that it announces, and stop it at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield _announced(process.stdout)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _announced(lines: Iterable[str]) -> str:
+    for line in lines:
+        if line.startswith("Serving on "):
+            return line.split()[-1]
+    raise RuntimeError("the server ended before it served")

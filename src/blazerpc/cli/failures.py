@@ -1,0 +1,56 @@
+"""What a user can mend, in one line, and its exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import rich.markup
+from rich.console import Console
+
+from blazerpc.cli.load import ImportStringError
+from blazerpc.exceptions import BlazeRPCError
+from blazerpc.supervisor.supervisor import WorkersError
+from blazerpc_client import RpcError, Unavailable, Unimplemented
+from blazerpc_client.codegen import NotOursError
+from blazerpc_client.wire.errors import WireError
+
+#: Exit codes: a command that failed, and one that was called wrongly.
+FAILURE: Final = 1
+USAGE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A line for people, and an exit code for programs."""
+
+    message: str
+    code: int = FAILURE
+
+
+def explained(error: Exception) -> Failure | None:
+    """Return what is told of an error; None when it is a fault that nobody foresaw."""
+    match error:
+        case ImportStringError():
+            return Failure(str(error), USAGE)
+        case WorkersError():
+            return Failure(str(error), error.code)
+        case NotOursError():
+            return Failure(f"{error}; choose another --out or --package")
+        case Unavailable():
+            return Failure(f"{error.message}; is the server running there?")
+        case Unimplemented():
+            return Failure(f"{error.message}; enable it there")
+        case RpcError():
+            return Failure(error.message)
+        case BlazeRPCError() | WireError() | OSError():
+            return Failure(str(error))
+    return None
+
+
+def print_error(message: str) -> None:
+    """Print an error as one line."""
+    one_line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True).print(
+        "[bold red]error:[/bold red]", rich.markup.escape(one_line), highlight=False
+    )
