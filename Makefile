@@ -42,7 +42,7 @@ test: check
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)
-	$(BIN)/python -m pytest -m tensorflow tests/unit/blazerpc/contrib/test_tensorflow.py
+	$(BIN)/python -m pytest -m tensorflow
 
 check: frameworks
 	$(BIN)/ruff check .

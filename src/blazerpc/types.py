@@ -75,8 +75,8 @@ class _TensorType:
     """What ``TensorInput[...]`` and ``TensorOutput[...]`` are at run time."""
 
     def __init__(self, dtype: Any, shape: tuple[Any, ...], *, is_input: bool) -> None:
-        self.dtype = _element_type(dtype)
-        self.shape = _check_shape(shape)
+        self.dtype: type[np.generic] = _element_type(dtype)
+        self.shape: tuple[int | str, ...] = _check_shape(shape)
         self.is_input = is_input
 
     def __repr__(self) -> str:

@@ -26,8 +26,8 @@ from blazerpc.types import _TensorType
 
 try:
     import onnxruntime
-except ModuleNotFoundError as error:
-    raise missing(error, "ONNX Runtime", "onnx") from error
+except ModuleNotFoundError as _error:
+    raise missing(_error, "ONNX Runtime", "onnx") from _error
 
 __all__ = ["ONNXModel"]
 

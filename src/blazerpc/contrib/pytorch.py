@@ -28,8 +28,8 @@ from blazerpc_client.wire.dtypes import numpy_name
 try:
     import torch
     from torch.utils.dlpack import from_dlpack
-except ModuleNotFoundError as error:
-    raise missing(error, "PyTorch", "pytorch") from error
+except ModuleNotFoundError as _error:
+    raise missing(_error, "PyTorch", "pytorch") from _error
 
 __all__ = ["numpy_to_torch", "torch_device", "torch_model", "torch_to_numpy"]
 

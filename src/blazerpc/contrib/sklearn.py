@@ -20,8 +20,8 @@ from blazerpc.types import _TensorType
 
 try:
     import sklearn  # noqa: F401 - whoever has an estimator has it; asked for to say so early
-except ModuleNotFoundError as error:
-    raise missing(error, "scikit-learn", "sklearn") from error
+except ModuleNotFoundError as _error:
+    raise missing(_error, "scikit-learn", "sklearn") from _error
 
 __all__ = ["SklearnModel"]
 

@@ -25,8 +25,8 @@ from blazerpc.exceptions import SerializationError
 
 try:
     import tensorflow as tf
-except ModuleNotFoundError as error:
-    raise missing(error, "TensorFlow", "tensorflow") from error
+except ModuleNotFoundError as _error:
+    raise missing(_error, "TensorFlow", "tensorflow") from _error
 
 __all__ = ["numpy_to_tf", "tf_model", "tf_to_numpy"]
 
