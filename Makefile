@@ -36,6 +36,7 @@ $(TENSORFLOW): $(FRAMEWORKS)
 
 demo: setup
 	$(BIN)/python -m examples.demo
+	$(BIN)/python -m examples.observability
 
 test: check
 	$(BIN)/python -m pytest -m 'not tensorflow'
@@ -57,6 +58,7 @@ bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.5
 	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.batching $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.workers $(BENCH_ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

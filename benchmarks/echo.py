@@ -30,7 +30,7 @@ from blazerpc_client import BlazeClient
 Call = Callable[[], Awaitable[object]]
 
 SERVERS: Final = {
-    "BlazeRPC": ["blazerpc.cli", "serve", "benchmarks.app:app", "--port", "0"],
+    "BlazeRPC": ["blazerpc.cli", "serve", "benchmarks.app:app", "--port", "0", "--no-access-log"],
     "grpcio.aio": ["benchmarks.reference"],
 }
 #: A text, or the number of elements of a float32 array.

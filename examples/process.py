@@ -19,14 +19,15 @@ PATIENCE = 60
 
 
 @contextmanager
-def served(app: str) -> Iterator[str]:
+def served(app: str, *options: str) -> Iterator[str]:
     """Serve ``app`` on a free port; give its address once it is healthy, and stop it at the end.
 
     Raises:
         RuntimeError: when the server does not come up, or does not stop cleanly.
     """
+    arguments = ["serve", app, "--port", "0", "--no-access-log", *options]
     process = subprocess.Popen(
-        [sys.executable, "-m", "blazerpc.cli", "serve", app, "--port", "0"],
+        [sys.executable, "-m", "blazerpc.cli", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

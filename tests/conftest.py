@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,18 +23,25 @@ ROOT = Path(__file__).parent.parent
 
 
 class ServerProcess:
-    """``blaze serve`` in a process of its own, listening."""
+    """``blaze serve`` in a process group of its own, listening unless told otherwise."""
 
-    def __init__(self, app: str, *options: str, directory: Path = ROOT) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill()
+    def __init__(
+        self,
+        app: str,
+        *options: str,
+        directory: Path = ROOT,
+        program: Sequence[str] = ("-m", "blazerpc.cli"),
+        listening: bool = True,
+    ) -> None:
+        # Appended to: reading it moves a place that the server's processes share.
+        self._errors = tempfile.TemporaryFile("a+")  # noqa: SIM115 - closed by kill()
         # -W error: a warning in the server is as much a fault as one in the tests.
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-W",
                 "error",
-                "-m",
-                "blazerpc.cli",
+                *program,
                 "serve",
                 app,
                 "--port",
@@ -47,20 +54,30 @@ class ServerProcess:
             # A file, and not a pipe that nobody reads: a full one would stop the server.
             stderr=self._errors,
             text=True,
+            process_group=0,
         )
-        assert self.process.stdout is not None
-        self.banner = ""
+        if listening:
+            self.listens()
+
+    def listens(self) -> None:
+        """Wait until the server listens."""
         # The line is printed once the server listens: reading it is the wait for readiness.
-        for line in self.process.stdout:
-            self.banner += line
-            if line.startswith("Serving on "):
-                self.target = line.split()[-1]
-                return
-        raise AssertionError(f"the server did not start: {self.banner}{self.errors()}")
+        self.banner = self.printed("Serving on ")
+        self.target = self.banner.split()[-1]
 
     @property
     def port(self) -> int:
         return int(self.target.rpartition(":")[2])
+
+    def printed(self, start: str) -> str:
+        """Return what the server prints from here to a line with that start."""
+        assert self.process.stdout is not None
+        text = ""
+        for line in self.process.stdout:
+            text += line
+            if line.startswith(start):
+                return text
+        raise AssertionError(f"the server ended without {start!r}: {text}{self.errors()}")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -93,8 +110,16 @@ StartServer = Callable[..., ServerProcess]
 def _servers() -> Iterator[StartServer]:
     started: list[ServerProcess] = []
 
-    def start(app: str, *options: str, directory: Path = ROOT) -> ServerProcess:
-        server = ServerProcess(app, *options, directory=directory)
+    def start(
+        app: str,
+        *options: str,
+        directory: Path = ROOT,
+        program: Sequence[str] = ("-m", "blazerpc.cli"),
+        listening: bool = True,
+    ) -> ServerProcess:
+        server = ServerProcess(
+            app, *options, directory=directory, program=program, listening=listening
+        )
         started.append(server)
         return server
 

@@ -1,21 +1,52 @@
 """Serve typed Python models over gRPC."""
 
-from blazerpc.app import BlazeApp
-from blazerpc.client import BlazeClient
-from blazerpc.config import ExecutionOptions, ServeOptions
-from blazerpc.context import AppState, Context, Depends
-from blazerpc.exceptions import (
-    BlazeRPCError,
-    ConfigurationError,
-    DeadlineExceededError,
-    InferenceError,
-    ModelNotFoundError,
-    OverloadedError,
-    SerializationError,
-    StartupError,
-    ValidationError,
-)
-from blazerpc.types import Tensor, TensorInput, TensorOutput
+from typing import TYPE_CHECKING
+
+from blazerpc_client.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from blazerpc.app import BlazeApp
+    from blazerpc.client import BlazeClient
+    from blazerpc.config import ExecutionOptions, ServeOptions
+    from blazerpc.context import AppState, Context, Depends
+    from blazerpc.exceptions import (
+        BlazeRPCError,
+        ConfigurationError,
+        DeadlineExceededError,
+        InferenceError,
+        ModelNotFoundError,
+        OverloadedError,
+        SerializationError,
+        StartupError,
+        ValidationError,
+    )
+    from blazerpc.types import Tensor, TensorInput, TensorOutput
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "app": ["BlazeApp"],
+            "client": ["BlazeClient"],
+            "codegen": [],
+            "config": ["ExecutionOptions", "ServeOptions"],
+            "context": ["AppState", "Context", "Depends"],
+            "exceptions": [
+                "BlazeRPCError",
+                "ConfigurationError",
+                "DeadlineExceededError",
+                "InferenceError",
+                "ModelNotFoundError",
+                "OverloadedError",
+                "SerializationError",
+                "StartupError",
+                "ValidationError",
+            ],
+            "rows": [],
+            "runtime": [],
+            "server": [],
+            "types": ["Tensor", "TensorInput", "TensorOutput"],
+        },
+    )
 
 __all__ = [
     "AppState",
@@ -38,3 +69,7 @@ __all__ = [
     "TensorOutput",
     "ValidationError",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, cast
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
@@ -23,7 +23,7 @@ from blazerpc.runtime.model import stem
 from blazerpc.runtime.registry import ModelRegistry, naming
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
-from blazerpc.server.middleware import Middleware
+from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -79,6 +79,9 @@ class BlazeApp:
             max_concurrency=max_concurrency,
         )
         self.middleware: list[Middleware] = list(middleware or ())
+        for each in self.middleware:
+            if not isinstance(cast(object, each), Middleware):
+                raise ConfigurationError(f"middleware: {each!r} is no Middleware")
         self._max_concurrent_requests = check_max_concurrent_requests(max_concurrent_requests)
         self._lifespan = lifespan
 
@@ -108,7 +111,8 @@ class BlazeApp:
             streaming: a generator function annotated with the type of one item is a stream; one
                 annotated ``Iterator[...]`` or ``AsyncIterator[...]`` is without being told.
             batch: the function takes a ``list[T]`` for each parameter and returns a ``list[R]``; a
-                request has one ``T`` and gets one ``R``.
+                request has one ``T`` and gets one ``R``. It may return ``list[R | Exception]``: an
+                exception fails the request of its index.
             isolate_failures: when a batch fails, run its requests again, each alone.
             enable_batching: this and what follows it replace the app's options; None keeps them.
             max_batch_size: likewise.
@@ -227,22 +231,40 @@ class BlazeApp:
         """Return a server of all models, with health and reflection, that has not started.
 
         Raises:
-            ConfigurationError: for an app without models, or a lock that does not fit.
+            ConfigurationError: for an app without models, a lock that does not fit, or workers.
             OSError: when the lock cannot be read.
         """
         if not self.registry.list_models():
             raise ConfigurationError(f"app {self.name!r} has no models; register one to serve it")
+        if options.workers > 1:
+            raise ConfigurationError("a server is one process; for more, run blaze serve --workers")
+        middleware = self._with_observers(options)
         servicer = InferenceServicer(
             self.registry,
             None if options.lock is None else SchemaLock.read(options.lock),
             state=self.state,
             lifespan=self._entered,
             max_concurrent_requests=self._max_concurrent_requests,
+            observe=[each.observe_model for each in middleware],
         )
         names = model_names(self.registry.list_models())
         health = build_health_service([servicer], names, serving=False)
         handlers = build_reflection_service([servicer, health], servicer.schema)
-        return GRPCServer(handlers, middleware=self.middleware, grace_period=options.grace_period)
+        return GRPCServer(handlers, middleware=middleware, grace_period=options.grace_period)
+
+    def _with_observers(self, options: ServeOptions) -> list[Middleware]:
+        """Return the middleware, with what the options ask for and it lacks."""
+        observers: dict[type[Middleware], bool] = {
+            LoggingMiddleware: options.access_log,
+            MetricsMiddleware: options.metrics_port is not None,
+        }
+        # First, to see what the others refuse.
+        added = [
+            kind()
+            for kind, wanted in observers.items()
+            if wanted and not any(isinstance(each, kind) for each in self.middleware)
+        ]
+        return [*added, *self.middleware]
 
     @asynccontextmanager
     async def _entered(self) -> AsyncIterator[None]:
@@ -254,12 +276,15 @@ class BlazeApp:
         if self._lifespan is None:
             yield
             return
-        manager = self._lifespan(self)
         try:
-            given = await manager.__aenter__()
+            manager = self._lifespan(self)
+            given: object = await manager.__aenter__()
         except Exception as error:
             raise StartupError(f"the lifespan failed: {described(error)}") from error
         try:
+            if not isinstance(given, Mapping | None):
+                kind = type(given).__name__
+                raise StartupError(f"the lifespan gave {kind}; it may give a mapping, or nothing")
             vars(self.state).update(given or {})
             yield
         finally:

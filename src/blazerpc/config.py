@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict
 
 from blazerpc.exceptions import ConfigurationError
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Lines for people, or a JSON object a line."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +73,21 @@ class ExecutionChanges(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """What ``blaze serve`` logs, and how.
+
+    Attributes:
+        level: the least that is logged.
+        format: of a line.
+    """
+
+    level: LogLevel = LogLevel.INFO
+    format: LogFormat = LogFormat.TEXT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """Where an app is served, and how it ends.
+    """Where an app is served, how it ends, and what is told of it meanwhile.
 
     Attributes:
         host: address to listen on.
@@ -65,6 +95,12 @@ class ServeOptions:
         grace_period: seconds that calls in flight have to finish after a stop.
         lock: file with the numbers on the wire, which ``blaze proto --lock`` keeps; None numbers
             fields in the order in which they are written.
+        workers: processes that serve, which ``blaze serve`` starts.
+        access_log: whether each call is a line in the log, without a ``LoggingMiddleware``, too.
+        metrics_port: of the Prometheus endpoint that ``blaze serve`` opens, 0 to let the system
+            choose; None for none. With it calls are counted without a ``MetricsMiddleware``, too.
+        metrics_host: address of that endpoint; None for that of the server.
+        log: what ``blaze serve`` logs, and how.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -74,11 +110,20 @@ class ServeOptions:
     port: int = 50051
     grace_period: float = 5.0
     lock: Path | None = None
+    workers: int = 1
+    access_log: bool = False
+    metrics_port: int | None = None
+    metrics_host: str | None = None
+    log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
         _check(0 <= self.port < 1 << 16, "port", self.port, "0 to 65535")
         _check(0 <= self.grace_period < 3600, "grace_period", self.grace_period, "0 to an hour")
+        _check(1 <= self.workers <= 1024, "workers", self.workers, "1 to 1024")
+        holds = self.metrics_port is None or 0 <= self.metrics_port < 1 << 16
+        _check(holds, "metrics_port", self.metrics_port, "0 to 65535")
+        _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
 
 
 def check_max_concurrent_requests(value: int) -> int:

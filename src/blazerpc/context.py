@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from grpclib.metadata import Deadline, encode_metadata
+from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
+
+from blazerpc_client.metadata import check_metadata, redacted
 
 T = TypeVar("T")
 
@@ -44,6 +46,9 @@ class Context:
     deadline: Deadline | None
     app_state: AppState
     _trailing: dict[str, str | bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Context(method={self.method!r}, metadata={redacted(self.metadata)})"
 
     @property
     def time_remaining(self) -> float | None:
@@ -72,10 +77,7 @@ class Context:
 def _check_metadata(key: str, value: str | bytes) -> None:
     if key.startswith("grpc-"):
         raise ValueError(f"{key!r}: gRPC keeps keys that begin with grpc- to itself")
-    try:
-        encode_metadata([(key, value)])
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    check_metadata({key: value})
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,35 @@ is the whole type: right for ``npt.NDArray[np.float32]``, an element instead of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
-from mypy.plugin import AnalyzeTypeContext, Plugin
+from mypy.nodes import (
+    AssignmentStmt,
+    ClassDef,
+    Expression,
+    FuncDef,
+    IfStmt,
+    Import,
+    ImportBase,
+    ImportFrom,
+    IndexExpr,
+    IntExpr,
+    LambdaExpr,
+    MemberExpr,
+    MypyFile,
+    NameExpr,
+    OpExpr,
+    ReturnStmt,
+    Statement,
+    StrExpr,
+    TupleExpr,
+    TypeAliasStmt,
+    UnaryExpr,
+)
+from mypy.plugin import AnalyzeTypeContext, Plugin, ReportConfigContext
 from mypy.types import (
     AnyType,
     Instance,
@@ -30,6 +55,9 @@ from mypy.types import (
 _NAMES: Final = frozenset({"TensorInput", "TensorOutput"})
 _ANNOTATED: Final = frozenset({"typing.Annotated", "typing_extensions.Annotated"})
 
+#: A line that may be an alias of a tensor.
+_ALIAS: Final = re.compile(rb"^[^#\n(]*=.*\bTensor(?:In|Out)put\[", re.MULTILINE)
+
 #: NumPy scalar types that have no place on the wire.
 _UNSUPPORTED: Final = frozenset(
     {"numpy.object_", "numpy.datetime64", "numpy.timedelta64", "numpy.void"}
@@ -39,6 +67,20 @@ _UNSUPPORTED: Final = frozenset(
 class TensorPlugin(Plugin):
     """Gives tensor annotations their array type, and checks what is written in them."""
 
+    def get_additional_deps(self, file: MypyFile) -> list[tuple[int, str, int]]:
+        """Prepare the aliases of ``file``, which mypy has just parsed; no module is needed."""
+        if any(_imports_blazerpc(statement) for statement in file.imports):
+            _prepare(file.defs)
+        return []
+
+    def report_config_data(self, ctx: ReportConfigContext) -> object:
+        """Keep files with aliases out of mypy's cache.
+
+        A file that is checked again for the sake of another one is parsed without asking
+        ``get_additional_deps``. What is checked and what is kept never agree, so it starts anew.
+        """
+        return ctx.is_check if _has_alias(ctx.path) else None
+
     def get_type_analyze_hook(self, fullname: str) -> Callable[[AnalyzeTypeContext], Type] | None:
         """Take over ``Annotated``, under whichever name it is written."""
         return _analyze if fullname in _ANNOTATED else None
@@ -47,6 +89,91 @@ class TensorPlugin(Plugin):
 def plugin(version: str) -> type[Plugin]:
     """Return the plugin; mypy calls this."""
     return TensorPlugin
+
+
+def _has_alias(path: str) -> bool:
+    try:
+        return _ALIAS.search(Path(path).read_bytes()) is not None
+    except OSError:
+        return False
+
+
+def _imports_blazerpc(statement: ImportBase) -> bool:
+    if isinstance(statement, ImportFrom):
+        return statement.id.partition(".")[0] == "blazerpc"
+    ids = statement.ids if isinstance(statement, Import) else []
+    return any(name.partition(".")[0] == "blazerpc" for name, _ in ids)
+
+
+def _prepare(statements: Iterable[Statement]) -> None:
+    """Put what stands in a tensor's brackets into quotes, where it is an alias.
+
+    ``Image = TensorInput[np.float32, "h", "w"]`` is an expression; of an ``Annotated`` in one, mypy
+    keeps the first argument alone, and asks no hook. A quoted first argument it reads as an
+    annotation, and asks. (mypy's own visitors are compiled, and cannot be subclassed here.)
+    """
+    for statement in statements:
+        match statement:
+            case AssignmentStmt():
+                _quote(statement.rvalue)
+            case ClassDef():
+                _prepare(statement.defs.body)
+            case FuncDef():
+                _prepare(statement.body.body)
+            case IfStmt():
+                for block in (*statement.body, statement.else_body):
+                    _prepare(block.body if block is not None else ())
+            case TypeAliasStmt():
+                _quote(statement.value)
+
+
+def _quote(expression: Expression) -> None:
+    match expression:
+        case OpExpr():
+            _quote(expression.left)
+            _quote(expression.right)
+        case TupleExpr():
+            for item in expression.items:
+                _quote(item)
+        case LambdaExpr():  # what mypy makes of a type statement's value
+            for statement in expression.body.body:
+                if isinstance(statement, ReturnStmt) and statement.expr is not None:
+                    _quote(statement.expr)
+        case IndexExpr():
+            name = _source(expression.base)
+            if name is not None and name.rpartition(".")[2] in _NAMES:
+                _quote_tensor(expression, name)
+            else:
+                _quote(expression.index)
+
+
+def _quote_tensor(expression: IndexExpr, name: str) -> None:
+    index = expression.index
+    items = index.items if isinstance(index, TupleExpr) else [index]
+    written = ", ".join(_source(item) or repr("?") for item in items)
+    quoted = StrExpr(f"{name}[{written}]")
+    quoted.set_line(expression)
+    # mypy wants a second argument, and does not look at it.
+    expression.index = TupleExpr([quoted, StrExpr("")])
+    expression.index.set_line(index)
+
+
+def _source(expression: Expression) -> str | None:
+    """Return the source of what may stand in a tensor's brackets, None for anything else."""
+    match expression:
+        case NameExpr():
+            return expression.name
+        case MemberExpr():
+            base = _source(expression.expr)
+            return None if base is None else f"{base}.{expression.name}"
+        case IntExpr() | StrExpr():
+            return repr(expression.value)
+        case UnaryExpr(op="-", expr=IntExpr(value=value)):
+            return f"-{value}"
+        case IndexExpr():
+            base, index = _source(expression.base), _source(expression.index)
+            return None if base is None or index is None else f"{base}[{index}]"
+    return None
 
 
 def _analyze(context: AnalyzeTypeContext) -> Type:
@@ -98,6 +225,8 @@ def _dimension_problem(dimension: Type) -> str | None:
         value = dimension.literal_value
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return None
+        if value is None:  # what it was is not kept: a float, say
+            return "a dimension is a size (224) or a name in quotes"
         return f"{value!r} is no dimension; a size (224) or a name in quotes is"
     if isinstance(dimension, UnboundType):
         text = dimension.original_str_expr

@@ -1,36 +1,83 @@
 """What a generated BlazeRPC client runs on, and the dynamic client."""
 
-from blazerpc_client.channel import CallOptions, Metadata
-from blazerpc_client.client import BlazeClient, ServiceClient
-from blazerpc_client.errors import (
-    Aborted,
-    AlreadyExists,
-    Cancelled,
-    DataLoss,
-    DeadlineExceeded,
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    OutOfRange,
-    PermissionDenied,
-    ResourceExhausted,
-    RpcError,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
-    Unknown,
-)
-from blazerpc_client.metadata import ReceivedMetadata
-from blazerpc_client.response import Response, StreamResponse, with_response
-from blazerpc_client.schema import (
-    BidirectionalMethod,
-    ClientStreamMethod,
-    Schema,
-    StreamMethod,
-    UnaryMethod,
-)
-from blazerpc_client.verify import SchemaMismatchWarning
+from typing import TYPE_CHECKING
+
+from blazerpc_client.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from blazerpc_client.channel import CallOptions, Metadata
+    from blazerpc_client.client import BlazeClient, ServiceClient
+    from blazerpc_client.errors import (
+        Aborted,
+        AlreadyExists,
+        Cancelled,
+        DataLoss,
+        DeadlineExceeded,
+        FailedPrecondition,
+        Internal,
+        InvalidArgument,
+        NotFound,
+        OutOfRange,
+        PermissionDenied,
+        ResourceExhausted,
+        RpcError,
+        Unauthenticated,
+        Unavailable,
+        Unimplemented,
+        Unknown,
+    )
+    from blazerpc_client.metadata import ReceivedMetadata
+    from blazerpc_client.response import Response, StreamResponse, with_response
+    from blazerpc_client.schema import (
+        BidirectionalMethod,
+        ClientStreamMethod,
+        Schema,
+        StreamMethod,
+        UnaryMethod,
+    )
+    from blazerpc_client.verify import SchemaMismatchWarning
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "channel": ["CallOptions", "Metadata"],
+            "client": ["BlazeClient", "ServiceClient"],
+            "compare": [],
+            "errors": [
+                "Aborted",
+                "AlreadyExists",
+                "Cancelled",
+                "DataLoss",
+                "DeadlineExceeded",
+                "FailedPrecondition",
+                "Internal",
+                "InvalidArgument",
+                "NotFound",
+                "OutOfRange",
+                "PermissionDenied",
+                "ResourceExhausted",
+                "RpcError",
+                "Unauthenticated",
+                "Unavailable",
+                "Unimplemented",
+                "Unknown",
+            ],
+            "metadata": ["ReceivedMetadata"],
+            "naming": [],
+            "reflection": [],
+            "response": ["Response", "StreamResponse", "with_response"],
+            "schema": [
+                "BidirectionalMethod",
+                "ClientStreamMethod",
+                "Schema",
+                "StreamMethod",
+                "UnaryMethod",
+            ],
+            "specs": [],
+            "verify": ["SchemaMismatchWarning"],
+            "wire": [],
+        },
+    )
 
 __all__ = [
     "Aborted",
@@ -65,3 +112,7 @@ __all__ = [
     "Unknown",
     "with_response",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

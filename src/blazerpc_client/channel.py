@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -12,17 +13,25 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import grpclib.client
 from google.protobuf.message import Message
 from grpclib.const import Cardinality, Status
-from grpclib.metadata import Deadline, encode_metadata
+from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from blazerpc_client.errors import (
     AnsweredError,
+    FailedPrecondition,
     Internal,
     InvalidArgument,
     RpcError,
     translated,
 )
-from blazerpc_client.metadata import ReceivedMetadata, Recorder, current_recorder, received
+from blazerpc_client.metadata import (
+    ReceivedMetadata,
+    Recorder,
+    check_metadata,
+    current_recorder,
+    received,
+    redacted,
+)
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -66,12 +75,27 @@ class CallOptions:
     metadata: Metadata = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not 0 <= self.timeout <= _MAX_TIMEOUT:
-            raise InvalidArgument(f"timeout: {self.timeout} is out of range", field="timeout")
+        timeout: object = self.timeout
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise InvalidArgument(f"timeout: {timeout!r} is no number", field="timeout")
+        if timeout is not None and not 0 <= timeout <= _MAX_TIMEOUT:
+            raise InvalidArgument(f"timeout: {timeout} is out of range", field="timeout")
         try:
-            encode_metadata(self.metadata)
-        except (TypeError, ValueError) as error:
+            check_metadata(self.metadata)
+        except ValueError as error:
             raise InvalidArgument(f"metadata: {error}", field="metadata") from None
+
+    def __repr__(self) -> str:
+        return f"CallOptions(timeout={self.timeout!r}, metadata={redacted(self.metadata)})"
+
+
+class CallObserver(Protocol):
+    """Surrounds every call of a channel."""
+
+    def call(
+        self, path: str, target: str, options: CallOptions
+    ) -> AbstractContextManager[CallOptions]:
+        """Surround a call, which fails with an ``RpcError``; give the options it is made with."""
 
 
 def parse_target(target: str) -> tuple[str, int]:
@@ -253,6 +277,10 @@ class Channel:
     Args:
         target: ``HOST:PORT``.
 
+    Attributes:
+        target: likewise.
+        observer: surrounds every call, but for those that read the schema.
+
     Raises:
         InvalidArgument: for a target of another form.
     """
@@ -260,7 +288,9 @@ class Channel:
     def __init__(self, target: str) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
+        self.observer: CallObserver | None = None
         self._channel: _GrpclibChannel | None = None
+        self._closed = False
 
     @property
     def connection(self) -> object | None:
@@ -273,7 +303,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
-        with translated(self.target):
+        with self._observed(rpc, options) as options, translated(self.target):
             async with self._call(rpc, Cardinality.UNARY_UNARY, options) as stream:
                 await stream.send_message(request, end=True)
                 response = await stream.recv_message()
@@ -289,7 +319,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        with translated(self.target):
+        with self._observed(rpc, options) as options, translated(self.target):
             async with self._call(rpc, Cardinality.UNARY_STREAM, options) as stream:
                 await stream.send_message(request, end=True)
                 async for response in stream:
@@ -318,7 +348,7 @@ class Channel:
         """
         sender = _Sender(requests)
         try:
-            with translated(self.target):
+            with self._observed(rpc, options) as options, translated(self.target):
                 stream = self._call(rpc, Cardinality.STREAM_STREAM, options)
                 async with stream:
                     await stream.send_request()
@@ -342,11 +372,22 @@ class Channel:
         response_class: type[R],
         options: CallOptions,
     ) -> _GrpclibStream[S, R]:
-        """Return a call that has not been sent yet; its errors are grpclib's own."""
+        """Return a call that has not been sent yet; its errors are grpclib's own.
+
+        Raises:
+            FailedPrecondition: when the channel is closed.
+        """
+        if self._closed:
+            raise FailedPrecondition("the client is closed")
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
             self._channel = _GrpclibChannel(self._host, self._port)
         return self._channel.call(path, cardinality, request_class, response_class, options)
+
+    def _observed(self, rpc: Rpc, options: CallOptions) -> AbstractContextManager[CallOptions]:
+        if self.observer is None:
+            return nullcontext(options)
+        return self.observer.call(rpc.path, self.target, options)
 
     def _call(
         self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
@@ -356,7 +397,8 @@ class Channel:
         return stream
 
     def close(self) -> None:
-        """Close the connection; calls in flight fail."""
+        """Close the connection; calls in flight fail, and so does every one from now on."""
+        self._closed = True
         if self._channel is not None:
             self._channel.close()
             self._channel = None

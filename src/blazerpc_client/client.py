@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import ipaddress
 from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Self, TypeVar
@@ -26,7 +27,7 @@ from blazerpc_client.schema import (
     StreamMethod,
     UnaryMethod,
 )
-from blazerpc_client.specs import MethodSpec, is_blazerpc, service_spec, signature
+from blazerpc_client.specs import MethodSpec, models_of, signature
 from blazerpc_client.verify import Verification, Verify
 from blazerpc_client.wire.tensors import Dims
 
@@ -119,6 +120,13 @@ class _Connected:
             yield method.decode(response, {})
 
 
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
 def _request(
     method: Method[T], arguments: dict[str, object], dims: Dims, message: object
 ) -> Message:
@@ -172,7 +180,7 @@ class BlazeClient(_Connected):
     def __init__(
         self, host: str = "127.0.0.1", port: int = 50051, *, schema: Schema | None = None
     ) -> None:
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = f"[{host}]:{port}" if _is_ipv6(host) else f"{host}:{port}"
         super().__init__(target, timeout=None, metadata=None)
         self._methods: dict[str, Method[object]] = {}
         self._specs: list[MethodSpec] = []
@@ -225,17 +233,12 @@ class BlazeClient(_Connected):
         await self._learned()
         method = self._methods.get(model) or self._methods.get(f"{model}:1")
         if method is None:
-            raise NotFound(f"no model {model!r}; the server has: {', '.join(self._methods)}")
+            has = ", ".join(self._methods) or "none, it is not a BlazeRPC server"
+            raise NotFound(f"no model {model!r}; the server has: {has}")
         return method
 
     def _learn(self, schema: Schema) -> None:
-        for service in schema.services:
-            if not is_blazerpc(schema.service(service)):
-                continue
-            specs = service_spec(schema, service).methods
-            self._specs += specs
-            for spec in specs:
-                method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
-                assert spec.model is not None
-                name = f"{spec.model.name}:{spec.model.version}"
-                self._methods[name] = method(schema, spec.full_name)
+        for name, spec in models_of(schema).items():
+            method: type[Method[object]] = StreamMethod if spec.streaming else UnaryMethod
+            self._methods[name] = method(schema, spec.full_name)
+            self._specs.append(spec)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from blazerpc_client.dimensions import Dimensions, tensor_pairs
 from blazerpc_client.schema import Schema
 from blazerpc_client.specs import (
     EnumSpec,
@@ -107,12 +108,15 @@ class _Comparison:
         if old.streaming != new.streaming:
             now = "a stream" if new.streaming else "one result"
             yield _breaking(where, f"{'one result' if new.streaming else 'a stream'} → {now}")
-        yield from _Direction(self._old_classes, self._new_classes, sent=True).message(
-            old.request, new.request
+        classes = self._old_classes, self._new_classes
+        dimensions = Dimensions(
+            tensor_pairs(old.request, new.request, *classes),
+            tensor_pairs(old.response, new.response, *classes),
         )
-        yield from _Direction(self._old_classes, self._new_classes, sent=False).message(
-            old.response, new.response
-        )
+        sent = _Direction(*classes, dimensions, sent=True)
+        yield from sent.message(old.request, new.request)
+        received = _Direction(*classes, dimensions, sent=False)
+        yield from received.message(old.response, new.response)
 
 
 class _Direction:
@@ -121,6 +125,7 @@ class _Direction:
     Args:
         old: classes before, by full name.
         new: classes after.
+        dimensions: of the method's tensors.
         sent: whether the client sends them.
     """
 
@@ -128,17 +133,22 @@ class _Direction:
         self,
         old: dict[str, MessageSpec | EnumSpec],
         new: dict[str, MessageSpec | EnumSpec],
+        dimensions: Dimensions,
         *,
         sent: bool,
     ) -> None:
         self._old, self._new = old, new
+        self._dimensions = dimensions
         self._sent = sent
         self._seen: set[str] = set()
+        self._outermost = ""
 
     def message(self, old: MessageSpec, new: MessageSpec) -> Iterator[Change]:
         """Yield the changes of a message and of all that it holds."""
         if old.full_name in self._seen:
             return
+        if not self._seen:
+            self._outermost = old.full_name
         self._seen.add(old.full_name)
         after = {field.name: field for field in new.fields}
         for field in old.fields:
@@ -162,10 +172,13 @@ class _Direction:
             yield _breaking(where, f"{_told(old)} → {_told(new)}")
             return
         yield from self._presence(where, old, new)
+        yield from self._oneof(where, old, new)
         yield from self._tensor(where, old.tensor, new.tensor)
         yield from self._values(where, "allowed value", old.allowed, new.allowed)
         if old.type_name:
             before, after = self._old[old.type_name], self._new[new.type_name]
+            if before.name != after.name:
+                yield _compatible(where, f"{before.name} is called {after.name}")
             if isinstance(before, MessageSpec) and isinstance(after, MessageSpec):
                 yield from self.message(before, after)
             elif isinstance(before, EnumSpec) and isinstance(after, EnumSpec):
@@ -177,7 +190,34 @@ class _Direction:
             words = ("required", "optional") if old.required else ("optional", "required")
             yield (_breaking if narrowed else _compatible)(where, " → ".join(words))
         elif old.default != new.default:
-            yield _compatible(where, f"default {old.default} → {new.default}")
+            yield self._default(where, old, new)
+        elif old.optional != new.optional:
+            # Only of other services. What was absent is zero now, or what was zero absent: another
+            # thing to whoever reads it and makes a difference.
+            harmless = new.optional and not self._sent
+            words = ("optional", "always there") if old.optional else ("always there", "optional")
+            yield (_compatible if harmless else _breaking)(where, " → ".join(words))
+
+    def _default(self, where: str, old: FieldSpec, new: FieldSpec) -> Change:
+        # A parameter's default is the server's to change. In a class, None is a value like others:
+        # where it travels as absence, absence must not come to mean the default.
+        of_class = not self._is_outermost(where)
+        absent = old.default if self._sent else new.default
+        change = _breaking if of_class and absent is None else _compatible
+        return change(where, f"default {old.default} → {new.default}")
+
+    def _is_outermost(self, where: str) -> bool:
+        return where.rpartition(".")[0] == self._outermost
+
+    def _oneof(self, where: str, old: FieldSpec, new: FieldSpec) -> Iterator[Change]:
+        """Tell of a field that has come into a oneof, or out of one.
+
+        Whoever sends several fields of what is a oneof to the reader loses all but the last.
+        """
+        if old.oneof != new.oneof and bool(old.oneof) != bool(new.oneof):
+            loses = bool(new.oneof) if self._sent else bool(old.oneof)
+            words = f"{old.oneof or 'no oneof'} → {new.oneof or 'no oneof'}"
+            yield (_breaking if loses else _compatible)(where, words)
 
     def _tensor(
         self, where: str, old: TensorSpec | None, new: TensorSpec | None
@@ -190,19 +230,12 @@ class _Direction:
             return
         if old.dtype != new.dtype:
             yield _breaking(where, f"{old} → {new}")
-        elif old.shape != new.shape:
-            narrowed = len(old.shape) != len(new.shape) or any(
-                self._narrowed(before, after)
-                for before, after in zip(old.shape, new.shape, strict=True)
-            )
-            what = f"shape {shape_text(old.shape)} → {shape_text(new.shape)}"
-            yield (_breaking if narrowed else _compatible)(where, what)
-
-    def _narrowed(self, old: int | str, new: int | str) -> bool:
-        """Return whether sizes that were right before are wrong now."""
-        if isinstance(old, int) and isinstance(new, int):
-            return old != new
-        return isinstance(new if self._sent else old, int)
+            return
+        what = f"shape {shape_text(old.shape)} → {shape_text(new.shape)}"
+        if len(old.shape) != len(new.shape) or self._dimensions.narrowed(where, sent=self._sent):
+            yield _breaking(where, what)
+        elif self._dimensions.widened(where, sent=self._sent):
+            yield _compatible(where, what)
 
     def _enum(self, old: EnumSpec, new: EnumSpec) -> Iterator[Change]:
         before, after = dict(old.members), dict(new.members)
@@ -238,7 +271,7 @@ class _Direction:
 
 def _kind(field: FieldSpec) -> tuple[object, ...]:
     """Return what a field is on the wire, whatever values it allows."""
-    return field.proto, field.type_name, field.key, field.repeated, str(field.element)
+    return field.proto, field.key, field.repeated, str(field.element)
 
 
 def _told(field: FieldSpec) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
-from grpclib.metadata import decode_bin_value
+from grpclib.metadata import decode_bin_value, encode_metadata
 
 #: Milliseconds that a request waited, and that its batch took; the size of the batch.
 QUEUE_MS: Final = "blaze-queue-ms"
@@ -34,6 +34,38 @@ _PROTOCOL: Final = frozenset(
         "user-agent",
     }
 )
+
+
+def check_metadata(metadata: Mapping[str, str | bytes]) -> None:
+    """Check that headers can carry what is to be sent.
+
+    Raises:
+        ValueError: naming the key. Never the value, which may be a secret: errors end in logs.
+    """
+    for key, value in metadata.items():
+        try:
+            encode_metadata({key: value})
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"{key!r}: {_mend(key, value)}") from None
+
+
+def _mend(key: object, value: object) -> str:
+    """Return what would do instead of an entry that headers cannot carry."""
+    kind = type(value).__name__
+    if isinstance(key, str) and key.endswith("-bin") and not isinstance(value, bytes):
+        return f"a key that ends in -bin has a value of bytes, and not {kind}"
+    if isinstance(key, str) and not key.endswith("-bin") and not isinstance(value, str):
+        return f"a key that does not end in -bin has a value of str, and not {kind}"
+    try:
+        encode_metadata({cast(str, key): b"" if str(key).endswith("-bin") else "a"})
+    except (AttributeError, TypeError, ValueError):
+        return "a key has lower-case letters, digits, _ . and -, and is none of gRPC's own"
+    return "a value is printable ASCII, not empty; a key that ends in -bin takes any bytes"
+
+
+def redacted(metadata: Mapping[str, str | bytes]) -> str:
+    """Return metadata as it may be shown: its keys alone."""
+    return f"{{{', '.join(f'{key!r}: ...' for key in metadata)}}}"
 
 
 class ReceivedMetadata(Mapping[str, str | bytes]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 import grpclib.client
@@ -32,8 +31,8 @@ _INFRASTRUCTURE: Final = ("grpc.reflection.", "grpc.health.")
 #: A server that announces more files than this is not describing a service.
 _MAX_FILES: Final = 4096
 
-#: Seconds that reading all descriptors may take.
-_TIMEOUT: Final = 10.0
+#: Of the calls that read the descriptors, if nothing else is said.
+_OPTIONS: Final = CallOptions(timeout=10.0)
 
 _FILE: Final = """
 name: "reflection.proto" syntax: "proto3" package: "PACKAGE"
@@ -130,7 +129,11 @@ class _Conversation:
 
 
 async def fetch_schema(
-    channel: Channel, services: Collection[str] = (), *, known: Collection[str] = ()
+    channel: Channel,
+    services: Collection[str] = (),
+    *,
+    known: Collection[str] = (),
+    options: CallOptions = _OPTIONS,
 ) -> Schema:
     """Return the schema of a live server, by reflection.
 
@@ -138,6 +141,7 @@ async def fetch_schema(
         channel: to the server.
         services: full names of those wanted; without any, all but reflection and health.
         known: reflection and health services that are wanted nevertheless, if there are such.
+        options: of the calls that read it.
 
     Raises:
         Unimplemented: when the server has no reflection.
@@ -145,7 +149,7 @@ async def fetch_schema(
         Unavailable: when it cannot be reached.
         Internal: when what it reflects is broken.
     """
-    async with _conversation(channel) as conversation:
+    async with _conversation(channel, options) as conversation:
         served = await conversation.services()
         own = [name for name in served if name in known or not name.startswith(_INFRASTRUCTURE)]
         for name in services:
@@ -187,9 +191,8 @@ async def _collect(
 
 
 @asynccontextmanager
-async def _conversation(channel: Channel) -> AsyncIterator[_Conversation]:
+async def _conversation(channel: Channel, options: CallOptions) -> AsyncIterator[_Conversation]:
     """Open the reflection stream in the version that the server has."""
-    options = replace(CallOptions(), timeout=_TIMEOUT)
     protocol = await _supported(channel, options)
     with translated(channel.target):
         async with channel.open(

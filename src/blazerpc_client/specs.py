@@ -165,7 +165,7 @@ def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
             names are one name in Python.
     """
     descriptor = schema.service(full_name)
-    methods = tuple(_method_spec(method) for method in descriptor.methods)
+    methods = tuple(method_spec(method) for method in descriptor.methods)
     seen: dict[str, str] = {}
     for method in methods:
         other = seen.setdefault(method.python_name, method.name)
@@ -187,6 +187,29 @@ def service_spec(schema: Schema, full_name: str) -> ServiceSpec:
     )
 
 
+def method_spec(method: MethodDescriptor) -> MethodSpec:
+    """Return what a schema says of a method.
+
+    Raises:
+        WireError: when it takes or gives what this version does not know.
+    """
+    model = read_model(method)
+    response = _message_spec(method.output_type)
+    one_result = [field.name for field in response.fields] == [RESULT]
+    if model is not None and (not one_result or method.client_streaming):
+        raise WireError("not a method of a BlazeRPC server", field=method.full_name)
+    return MethodSpec(
+        name=method.name,
+        python_name=method_name(method.name),
+        full_name=method.full_name,
+        model=model,
+        client_streaming=method.client_streaming,
+        streaming=method.server_streaming,
+        request=_message_spec(method.input_type),
+        response=response,
+    )
+
+
 def type_text(field: FieldSpec) -> str:
     """Return the type of a field as one tells it to a person: ``list[float32 (n,)]``."""
     if field.tensor is not None:
@@ -204,17 +227,47 @@ def type_text(field: FieldSpec) -> str:
 
 def signature(method: MethodSpec) -> str:
     """Return how a model is called: ``digits:2(x: float32 (batch, 64)) -> float64 (batch, 10)``."""
-    parameters = []
-    for field in method.request.fields:
-        default = ""
-        if not field.required:
-            default = f" = {field.default}" if field.default is not None else " = None"
-        parameters.append(f"{field.name}: {type_text(field)}{default}")
     assert method.model is not None
-    version = "" if method.model.version == "1" else f":{method.model.version}"
+    parameters = ", ".join(parameter_text(field) for field in method.request.fields)
+    return f"{model_name(method.model)}({parameters}) -> {result_text(method)}"
+
+
+def parameter_text(field: FieldSpec) -> str:
+    """Return a parameter as one writes it: ``top_k: int = 5``, and ``= ...`` for a zero."""
+    default = ""
+    if field.default is not None:
+        default = f" = {field.default}"
+    elif field.optional:
+        default = " | None = None"
+    elif not field.required:
+        default = " = ..."
+    return f"{field.name}: {type_text(field)}{default}"
+
+
+def result_text(method: MethodSpec) -> str:
+    """Return what a model gives: ``stream of str``."""
     result = type_text(method.result) + (" | None" if method.result.optional else "")
-    gives = f"stream of {result}" if method.streaming else result
-    return f"{method.model.name}{version}({', '.join(parameters)}) -> {gives}"
+    return f"stream of {result}" if method.streaming else result
+
+
+def model_name(model: ModelOptions) -> str:
+    """Return the name that calls a model: ``digits``, and ``digits:2`` for its version 2."""
+    return model.name if model.version == "1" else f"{model.name}:{model.version}"
+
+
+def models_of(schema: Schema) -> dict[str, MethodSpec]:
+    """Return the methods of all models by name and version, ``digits:1`` for one.
+
+    Raises:
+        WireError: as ``service_spec`` does.
+    """
+    return {
+        f"{method.model.name}:{method.model.version}": method
+        for service in schema.services
+        if is_blazerpc(schema.service(service))
+        for method in service_spec(schema, service).methods
+        if method.model is not None
+    }
 
 
 def is_blazerpc(service: ServiceDescriptor) -> bool:
@@ -254,24 +307,6 @@ def _value_field(field: FieldDescriptor) -> FieldDescriptor:
         return field
     assert field.message_type is not None
     return field.message_type.fields_by_name["value"]
-
-
-def _method_spec(method: MethodDescriptor) -> MethodSpec:
-    model = read_model(method)
-    response = _message_spec(method.output_type)
-    one_result = [field.name for field in response.fields] == [RESULT]
-    if model is not None and (not one_result or method.client_streaming):
-        raise WireError("not a method of a BlazeRPC server", field=method.full_name)
-    return MethodSpec(
-        name=method.name,
-        python_name=method_name(method.name),
-        full_name=method.full_name,
-        model=model,
-        client_streaming=method.client_streaming,
-        streaming=method.server_streaming,
-        request=_message_spec(method.input_type),
-        response=response,
-    )
 
 
 def _message_spec(message: Descriptor) -> MessageSpec:

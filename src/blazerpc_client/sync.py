@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import atexit
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
+from threading import Event
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, overload
 
@@ -16,8 +26,9 @@ try:
 except ImportError as _error:
     raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
-from blazerpc_client.channel import Metadata
+from blazerpc_client.channel import Channel, Metadata
 from blazerpc_client.client import ServiceClient
+from blazerpc_client.errors import FailedPrecondition
 from blazerpc_client.metadata import Recorder, recording
 from blazerpc_client.response import Response, StreamProvenance
 from blazerpc_client.schema import (
@@ -59,6 +70,7 @@ class SyncServiceClient:
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())
         self._thread.callback(self._portal.call, self._client.close)
+        self._closed = Event()  # shared with the clients of with_options
         # The thread cannot be left to the interpreter's end: it would wait for an answer for ever.
         atexit.register(self._thread.close)
 
@@ -78,11 +90,16 @@ class SyncServiceClient:
         other._client = self._client.with_options(timeout=timeout, metadata=metadata)
         return other
 
+    @property
+    def _channel(self) -> Channel:
+        return self._client._channel
+
     def close(self) -> None:
         """Close the connection; calls in flight fail with ``Unavailable``.
 
-        Calls after it raise ``RuntimeError``. It may be closed again.
+        Calls after it fail with ``FailedPrecondition``. It may be closed again.
         """
+        self._closed.set()
         atexit.unregister(self._thread.close)
         self._thread.close()
 
@@ -100,7 +117,7 @@ class SyncServiceClient:
     def _unary(
         self, method: UnaryMethod[T], arguments: dict[str, object], message: object = None
     ) -> T:
-        return self._portal.call(self._client._unary, method, arguments, message)
+        return self._run(self._client._unary, method, arguments, message)
 
     def _stream(
         self, method: StreamMethod[T], arguments: dict[str, object], message: object = None
@@ -111,7 +128,7 @@ class SyncServiceClient:
     def _client_stream(
         self, method: ClientStreamMethod[Request, T], requests: Iterable[Request]
     ) -> T:
-        return self._portal.call(self._client._client_stream, method, _in_threads(requests))
+        return self._run(self._client._client_stream, method, _in_threads(requests))
 
     def _bidirectional(
         self, method: BidirectionalMethod[Request, T], requests: Iterable[Request]
@@ -121,12 +138,19 @@ class SyncServiceClient:
     def _each(self, results: AsyncIterator[T]) -> Iterator[T]:
         try:
             while True:
-                item = self._portal.call(_next, results)
+                item = self._run(_next, results)
                 if item is None:
                     return
                 yield item[0]
         finally:
-            self._portal.call(_close, results)
+            if not self._closed.is_set():
+                self._run(_close, results)
+
+    def _run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a coroutine function returns in the client's thread."""
+        if self._closed.is_set():
+            raise FailedPrecondition("the client is closed")
+        return self._portal.call(partial(function, *args, **kwargs))
 
 
 class StreamResponse(StreamProvenance, Iterator[T_co]):

@@ -43,10 +43,15 @@ class FakeServer(Generic[C]):
     """Functions that answer the calls of a generated client.
 
     Args:
-        client: the generated class.
+        client: the generated class; not one of a blocking client.
+
+    Raises:
+        TypeError: for any other class.
     """
 
     def __init__(self, client: type[C]) -> None:
+        if not issubclass(client, ServiceClient):
+            raise TypeError(f"{client!r} is no generated client; a blocking one has no fake server")
         self._class = client
         self._functions: dict[str, Callable[..., object]] = {}
 
@@ -72,13 +77,16 @@ class FakeServer(Generic[C]):
         the call raises.
 
         Raises:
-            ValueError: when the class has no such method.
+            ValueError: when the class has no such method, or it is answered already.
         """
         name = getattr(method, "__name__", repr(method))
-        if getattr(self._class, name, None) is not method:
-            raise ValueError(f"{name} is no method of {self._class.__name__}")
+        own = getattr(self._class, name, None) is method and not hasattr(ServiceClient, name)
+        if not own:
+            raise ValueError(f"{name} is no method of {self._class.__name__} that makes a call")
 
         def register(function: Callable[..., object]) -> Callable[..., object]:
+            if name in self._functions:
+                raise ValueError(f"{name} is answered already")
             self._functions[name] = function
             return function
 

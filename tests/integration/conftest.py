@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -28,10 +29,31 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
+@contextmanager
+def foreign_server() -> Iterator[str]:
+    """Run tests.peers.foreign_server; give its address."""
+    command = [sys.executable, "-W", "error", "-m", "tests.peers.foreign_server"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
+
+
 def blaze(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "blazerpc.cli", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
+
+
+async def logged(server: ServerProcess, text: str) -> None:
+    """Wait until the server has written ``text`` to its standard error."""
+    async with asyncio.timeout(30):
+        while text not in server.errors():
+            await asyncio.sleep(0.01)
 
 
 def generated(server: ServerProcess, directory: Path, package: str) -> ModuleType:

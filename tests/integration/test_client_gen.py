@@ -87,7 +87,9 @@ def test_nobody_listening(tmp_path: Path) -> None:
 
 
 def test_no_address(tmp_path: Path) -> None:
-    assert_refused(gen("localhost", tmp_path), tmp_path, "it has the form HOST:PORT")
+    assert_refused(
+        gen("localhost", tmp_path), tmp_path, "is no HOST:PORT, no MODULE:ATTR, and no file"
+    )
 
 
 def test_no_such_service(models: ServerProcess, tmp_path: Path) -> None:
@@ -152,7 +154,14 @@ def test_a_client_of_an_app_or_of_a_schema_is_that_of_its_server(
 ) -> None:
     assert gen(models.target, tmp_path / "server").returncode == 0
     package = tmp_path / "server" / "inference_client"
-    for name, source in [("app", "tests.apps.models:app"), ("file", str(package / "schema.binpb"))]:
+    (tmp_path / "descriptors.bin").write_bytes((package / "schema.binpb").read_bytes())
+    sources = {
+        "app": "tests.apps.models:app",
+        "file": str(package / "schema.binpb"),
+        "package": str(package),
+        "any": str(tmp_path / "descriptors.bin"),
+    }
+    for name, source in sources.items():
         done = blaze("client", "gen", "--from", source, "--out", str(tmp_path / name))
         assert done.returncode == 0, done.stderr
         other = tmp_path / name / "inference_client"
@@ -164,7 +173,8 @@ def test_a_client_of_an_app_or_of_a_schema_is_that_of_its_server(
     ("source", "code", "message"),
     [
         ("nowhere:app", 2, "error: no module named nowhere"),
-        ("nothing.binpb", 1, "error: [Errno 2] No such file or directory: 'nothing.binpb'"),
+        ("nothing.binpb", 1, "error: there is no nothing.binpb"),
+        (".", 1, "error: there is no schema.binpb"),
         ("README.binpb", 1, "error: README.binpb holds no schema: "),
     ],
 )
@@ -199,6 +209,8 @@ def test_a_client_is_checked_against_its_server(models: ServerProcess, tmp_path:
         "where": "blazerpc.InferenceService.PredictOther",
         "what": "a new method",
     }
-    done = blaze("client", "check", str(tmp_path), "--from", models.target)
-    assert done.returncode == 1
-    assert "is no generated client" in done.stderr
+    for options in ([], ["--json"]):
+        done = blaze("client", "check", str(tmp_path), "--from", models.target, *options)
+        assert done.returncode == 2
+        assert "is no generated client" in done.stderr
+        assert not options or "is no generated client" in json.loads(done.stdout)["error"]

@@ -13,7 +13,14 @@ import pytest
 from tests.conftest import ROOT, StartServer
 from tests.integration.conftest import blaze
 
-DOCUMENTS = ["README.md", "docs/server.md", "docs/client.md", "docs/frameworks.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/server.md",
+    "docs/client.md",
+    "docs/cli.md",
+    "docs/frameworks.md",
+    "docs/observability.md",
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)
 APP = "# app.py\n"

@@ -18,7 +18,7 @@ import pytest
 from blazerpc_client import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from blazerpc_client.testing import FakeServer
 from tests.conftest import ROOT
-from tests.integration.conftest import blaze, imported
+from tests.integration.conftest import blaze, foreign_server, imported
 
 SERVICES = [
     "grpc.health.v1.Health",
@@ -32,15 +32,8 @@ SERVICES = [
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[str]:
-    command = [sys.executable, "-W", "error", "-m", "tests.peers.foreign_server"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
-        assert process.wait(timeout=20) == 0
+    with foreign_server() as target:
+        yield target
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,10 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from blazerpc_client import BlazeClient, RpcError, Unavailable
 from tests.conftest import ServerProcess, StartServer
+from tests.integration.conftest import logged
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
-
-
-async def logged(server: ServerProcess, text: str) -> None:
-    """Wait until the server has written ``text`` to its standard error."""
-    async with asyncio.timeout(30):
-        while text not in server.errors():
-            await asyncio.sleep(0.01)
 
 
 async def in_flight(server: ServerProcess) -> None:

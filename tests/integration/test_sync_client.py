@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blazerpc_client import DeadlineExceeded, Internal, InvalidArgument, Unavailable
+from blazerpc_client import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    Unavailable,
+)
 from tests.conftest import ROOT, ServerProcess
 from tests.integration.conftest import blaze, imported
 
@@ -120,7 +126,7 @@ def test_a_closed_client_has_no_thread_and_makes_no_calls(
     client.close()
     client.close()
     assert threading.active_count() == before
-    with pytest.raises(RuntimeError):
+    with pytest.raises(FailedPrecondition, match="the client is closed"):
         client.predict_greet(name="a", times=1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Annotated, Any, Required, TypedDict, assert_type
+from typing import Annotated, Any, Required, TypeAlias, TypedDict, assert_type
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,28 @@ class Plain(TypedDict, total=False):
 
 def plain(x: Annotated[int, "a b", -1]) -> None:
     assert_type(x, int)
+
+
+Image = TensorInput[np.float32, "height", "width"]
+Images: TypeAlias = list[blazerpc.TensorInput[np.uint8, "height", 3]]
+Maybe = TensorInput[npt.NDArray[np.float64], "n"] | None
+Number = TensorInput[np.int8]
+Wrong = TensorInput[int, "height"]  # E: int is no tensor element type
+Unquoted = TensorInput[np.float32, height]  # E: put the dimension height in quotes
+
+
+class Shapes:
+    Rows = TensorOutput[np.bool_, "batch"]
+
+    def check(self, rows: Rows) -> None:
+        assert_type(rows, npt.NDArray[np.bool_])
+
+
+def aliases(image: Image, images: Images, maybe: Maybe, number: Number) -> None:
+    assert_type(image, npt.NDArray[np.float32])
+    assert_type(images, list[npt.NDArray[np.uint8]])
+    assert_type(maybe, npt.NDArray[np.float64] | None)
+    assert_type(number, npt.NDArray[np.int8])
 
 
 # The decorator gives back the function it got.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from blazerpc.cli.client import read_schema
+from blazerpc.cli.client import PACKAGED, read_schema
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.compare import Change, Verdict, compare
 from blazerpc_client.wire.errors import WireError
@@ -18,7 +18,7 @@ async def check_client(source: str, package: Path, lock: Path | None = None) -> 
         ConfigurationError: when one of them is none, or cannot be read.
         RpcError: when the server cannot be read.
     """
-    file = package if package.suffix == ".binpb" else package / "schema.binpb"
+    file = package if package.suffix == ".binpb" else package / PACKAGED
     if not file.is_file():
         raise ConfigurationError(f"{package} is no generated client: there is no {file}")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from blazerpc.codegen.schema import build_schema
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.channel import Channel
 from blazerpc_client.codegen import check_project, generate, write_package, write_project
+from blazerpc_client.errors import InvalidArgument
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Schema
 from blazerpc_client.specs import service_spec
@@ -26,6 +28,9 @@ _VERSION: Final = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?"
 
 #: What the name of a file with a schema ends in.
 _FILE: Final = ".binpb"
+
+#: The schema in a generated package.
+PACKAGED: Final = "schema.binpb"
 
 #: An import string, which an address is not: its second part is a number.
 _APP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -61,8 +66,7 @@ async def generate_client(
         NotOursError: when the target holds something else.
         OSError: when the file system refuses.
     """
-    if not package.isidentifier() or keyword.iskeyword(package):
-        raise ConfigurationError(f"{package!r} is no package name; use letters, digits and '_'")
+    _check_package(package)
     if project is not None:
         _check_project(package, project)
         check_project(directory)
@@ -91,7 +95,7 @@ async def read_schema(
 
     Args:
         source: ``HOST:PORT`` of a server with reflection, ``MODULE:ATTR`` of an app, or the path of
-            a serialised ``FileDescriptorSet``, as packages have it in ``schema.binpb``.
+            a serialised ``FileDescriptorSet`` or of a package, which has one in ``schema.binpb``.
         services: full names of those wanted; without any, all but a server's health and reflection.
         lock: the lock file that the app is served with.
         known: health and reflection services that are wanted nevertheless, if there are such.
@@ -101,11 +105,8 @@ async def read_schema(
         RpcError: when the server cannot be read.
         OSError: when the file cannot.
     """
-    if source.endswith(_FILE):
-        schema = _from_file(Path(source))
-    elif _APP.fullmatch(source):
-        schema = build_schema(load_app(source).registry, SchemaLock.read(lock) if lock else None)
-    else:
+    schema = _local(source, lock)
+    if schema is None:
         return await _from_server(source, services, known)
     for name in services:
         if name not in schema.services:
@@ -114,12 +115,39 @@ async def read_schema(
     return schema.only(services) if services else schema
 
 
+def _local(source: str, lock: Path | None) -> Schema | None:
+    """Return the schema of an app, a file or a package; None when it is none of these."""
+    path = Path(source)
+    is_app = not path.exists() and _APP.fullmatch(source) is not None
+    if lock is not None and not is_app:
+        raise ConfigurationError("a lock file is for an app: MODULE:ATTR")
+    if is_app:
+        return build_schema(load_app(source).registry, SchemaLock.read(lock) if lock else None)
+    if path.is_dir():
+        return _from_file(path / PACKAGED)
+    if path.is_file() or source.endswith(_FILE):
+        return _from_file(path)
+    return None
+
+
 async def _from_server(target: str, services: Collection[str], known: Collection[str]) -> Schema:
-    channel = Channel(target)
+    try:
+        channel = Channel(target)
+    except InvalidArgument:
+        raise ConfigurationError(
+            f"{target!r} is no HOST:PORT, no MODULE:ATTR, and no file or package with a schema"
+        ) from None
     try:
         return await fetch_schema(channel, services, known=known)
     finally:
         channel.close()
+
+
+def _check_package(package: str) -> None:
+    if not package.isidentifier() or keyword.iskeyword(package):
+        raise ConfigurationError(f"{package!r} is no package name; use letters, digits and '_'")
+    if package in sys.stdlib_module_names:
+        raise ConfigurationError(f"{package!r} is a module of Python's own; choose another name")
 
 
 def _check_project(package: str, version: str) -> None:
@@ -133,5 +161,7 @@ def _check_project(package: str, version: str) -> None:
 def _from_file(path: Path) -> Schema:
     try:
         return Schema.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no {path}") from None
     except (DecodeError, WireError) as error:
         raise ConfigurationError(f"{path} holds no schema: {error}") from None

@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
-import rich.markup
 import typer
 from rich.console import Console
 
+from blazerpc.cli.call import CallSettings
+from blazerpc.cli.call import call as run_call
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import generate_client
-from blazerpc.cli.load import ImportStringError, load_app
+from blazerpc.cli.exits import FAILURE, USAGE
+from blazerpc.cli.failures import explained, print_error
+from blazerpc.cli.health import SUMMARY
+from blazerpc.cli.health import main as check_health
+from blazerpc.cli.inspect import inspect as inspect_server
+from blazerpc.cli.load import load_app
 from blazerpc.cli.proto import export_proto
+from blazerpc.cli.report import as_json as report_as_json
+from blazerpc.cli.report import tables
 from blazerpc.cli.serve import serve as run_server
-from blazerpc.config import ServeOptions
-from blazerpc.exceptions import BlazeRPCError
-from blazerpc_client import RpcError, Unavailable, Unimplemented
-from blazerpc_client.codegen import NotOursError
+from blazerpc.cli.serve import supervise
+from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
 from blazerpc_client.compare import Verdict
-
-#: Exit codes: a command that failed, and one that was called wrongly.
-FAILURE: Final = 1
-USAGE: Final = 2
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
-    help="Serve typed Python models over gRPC, and generate typed clients for them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 client_cli: typer.Typer = typer.Typer(
-    help="Typed clients of running servers.", no_args_is_help=True
+    help="Typed clients, and whether they still fit.", no_args_is_help=True
 )
 cli.add_typer(client_cli, name="client")
 
 App = Annotated[
     str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
+]
+
+Target = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Address of a running server.")]
+
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Sent with each call; repeat for several."),
 ]
 
 Source = Annotated[
@@ -50,7 +60,7 @@ Source = Annotated[
         "--from",
         metavar="SOURCE",
         help="HOST:PORT of a running server with reflection, MODULE:ATTR of an app, or the path of "
-        "a schema.binpb.",
+        "a FileDescriptorSet or of a generated package.",
     ),
 ]
 
@@ -69,11 +79,51 @@ def serve(
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
     ] = 5.0,
     lock: Lock = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the port; one that crashes is replaced.")
+    ] = 1,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Restart when a source below the current directory changes; needs the extra "
+            "'reload'.",
+        ),
+    ] = False,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="Log a line for each call.")
+    ] = True,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="The least that is logged; calls are info.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines for people, or a JSON object a line.")
+    ] = LogFormat.TEXT,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Port of http://HOST:PORT/metrics for Prometheus; default: none."),
+    ] = None,
+    metrics_host: Annotated[
+        str | None, typer.Option(help="Address of the metrics; default: that of --host.")
+    ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
-        options = ServeOptions(host=host, port=port, grace_period=grace, lock=lock)
-        run_server(load_app(app), options, Console())
+        options = ServeOptions(
+            host=host,
+            port=port,
+            grace_period=grace,
+            lock=lock,
+            workers=workers,
+            access_log=access_log,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            log=LogOptions(level=log_level, format=log_format),
+        )
+        if reload or workers > 1:
+            supervise(app, options, Console(), reload=reload)
+        else:
+            run_server(load_app(app), options, Console())
 
 
 @cli.command()
@@ -89,6 +139,79 @@ def proto(
     with _one_line_errors():
         for path in export_proto(load_app(app), output_dir, lock):
             typer.echo(f"wrote {path}")
+
+
+@cli.command()
+def inspect(
+    target: Target,
+    as_json: Annotated[bool, typer.Option("--json", help="Write all of it as JSON.")] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that each question to the server may take.")
+    ] = 10.0,
+    metadata: Metadata = None,
+) -> None:
+    """Show what a server has: services, models, what they take and give, health."""
+    with _one_line_errors():
+        server = inspect_server(target, timeout, metadata or ())
+        if as_json:
+            typer.echo(report_as_json(server))
+        else:
+            console = Console()
+            for part in tables(server):
+                console.print(part)
+
+
+@cli.command()
+def call(
+    target: Target,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model, like digits or digits:2, or a method of any server: pkg.Service/Method.",
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Text as it is, JSON for numbers, lists and tensors; @file.json, @array.npy, "
+            "@image.png; - for standard input; KEY:=VALUE is JSON in any case.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that the call may take. Default: any time.")
+    ] = None,
+    metadata: Metadata = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save a tensor there, as .npy; of a stream, result-0.npy and so on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write results as JSON lines.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show the metadata after the result, on stderr.")
+    ] = False,
+) -> None:
+    """Call a model, or a method of any server with reflection.
+
+    Exit code 0, 2 when the call could not be made of the arguments, 64 and the number of the gRPC
+    status when it failed (68: DEADLINE_EXCEEDED), 1 otherwise.
+    """
+    settings = CallSettings(
+        timeout=timeout, metadata=metadata or (), as_json=as_json, out=out, verbose=verbose
+    )
+    with _one_line_errors():
+        raise typer.Exit(run_call(target, name, arguments or (), settings))
+
+
+@cli.command(
+    help=SUMMARY,
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def health(context: typer.Context) -> None:
+    """Have the command parse its arguments itself; mostly it is run without this module."""
+    raise typer.Exit(check_health(context.args))
 
 
 @client_cli.command()
@@ -125,8 +248,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
     lock: Lock = None,
 ) -> None:
-    """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1)."""
-    with _one_line_errors():
+    """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1).
+
+    What cannot be compared ends with exit code 2, and with --json an object that has "error".
+    """
+    with _one_line_errors(code=USAGE, as_json=as_json):
         changes = asyncio.run(check_client(source, package, lock))
     verdict = verdict_of(changes)
     if as_json:
@@ -140,32 +266,35 @@ def check(
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr and an exit code."""
+def _one_line_errors(*, code: int | None = None, as_json: bool = False) -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr and an exit code.
+
+    Args:
+        code: in place of the failure's own.
+        as_json: whether the line goes to stdout, too, as JSON.
+    """
     try:
         yield
-    except ImportStringError as error:
-        _fail(str(error), USAGE)
-    except BlazeRPCError as error:
-        _fail(str(error), FAILURE)
-    except NotOursError as error:
-        _fail(f"{error}; choose another --out or --package", FAILURE)
-    except Unavailable as error:
-        _fail(f"{error.message}; is the server running there?", FAILURE)
-    except Unimplemented as error:
-        _fail(f"{error.message}; enable it there", FAILURE)
-    except RpcError as error:
-        _fail(error.message, FAILURE)
-    except OSError as error:
-        _fail(str(error), FAILURE)
+    except Exception as error:
+        failure = explained(error)
+        if failure is None:
+            raise
+        if as_json:
+            typer.echo(json.dumps({"error": failure.message}, ensure_ascii=False))
+        print_error(failure.message)
+        raise typer.Exit(failure.code if code is None else code) from None
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    one_line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True).print(
-        "[bold red]error:[/bold red]", rich.markup.escape(one_line), highlight=False
-    )
-    raise typer.Exit(code)
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Serve typed Python models over gRPC, and generate typed clients for them."""
+    if version:
+        typer.echo(f"blaze {metadata.version('blazerpc')}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 import sys
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
+from prometheus_client import REGISTRY
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from blazerpc.app import BlazeApp
+from blazerpc.cli.failures import print_error
+from blazerpc.cli.logs import start_logging
 from blazerpc.config import ServeOptions
+from blazerpc.endpoint import metrics_endpoint
+from blazerpc.exceptions import ConfigurationError
 from blazerpc.rows import OptionalRow, Row
 from blazerpc.runtime.registry import ModelInfo
+from blazerpc.server.middleware import MetricsMiddleware
+from blazerpc.supervisor.reload import source_changes
+from blazerpc.supervisor.supervisor import Supervisor
 
 
 def serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
@@ -24,14 +33,23 @@ def serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
     Raises:
         ConfigurationError: for an app without models, or an address that cannot be had.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    # grpclib tells of every cancelled call; the calls that matter are ours to log.
-    logging.getLogger("grpclib").setLevel(logging.WARNING)
+    start_logging(options.log)
     run(_serve(app, options, console))
+
+
+def supervise(app: str, options: ServeOptions, console: Console, *, reload: bool) -> None:
+    """Serve the app of that import string in processes of their own, until a signal.
+
+    Raises:
+        ConfigurationError: for an address that cannot be had, or when a package is missing.
+        WorkersError: when the app cannot be served, or a worker keeps crashing.
+        OSError: when the sources cannot be watched.
+    """
+    if sys.platform == "win32":
+        raise ConfigurationError("--workers and --reload need a POSIX system")
+    changes = source_changes(Path.cwd(), options.lock) if reload else None
+    start_logging(options.log)
+    asyncio.run(Supervisor(app, options, console, print_error).run(changes))
 
 
 def run(main: Coroutine[object, object, None]) -> None:
@@ -46,12 +64,24 @@ def run(main: Coroutine[object, object, None]) -> None:
 
 async def _serve(app: BlazeApp, options: ServeOptions, console: Console) -> None:
     server = app.server(options)
-    await server.listen(options.host, options.port)
-    if server.is_serving:
-        console.print(served(app))
-        # Last, and on a line of its own: whoever started this process can wait for it.
-        console.print(f"Serving on {options.host}:{server.port}", highlight=False)
-    await server.wait()
+    with _metrics(app, options) as url:
+        await server.listen(options.host, options.port)
+        if server.is_serving:
+            console.print(served(app))
+            if url is not None:
+                console.print(f"Metrics on {url}", highlight=False)
+            # Last, and on a line of its own: whoever started this process can wait for it.
+            console.print(f"Serving on {options.host}:{server.port}", highlight=False)
+        await server.wait()
+
+
+def _metrics(app: BlazeApp, options: ServeOptions) -> AbstractContextManager[str | None]:
+    """Serve the metrics of the app's middleware, else those of the process, if at all."""
+    if options.metrics_port is None:
+        return nullcontext()
+    own = [each.registry for each in app.middleware if isinstance(each, MetricsMiddleware)]
+    host = options.metrics_host or options.host
+    return metrics_endpoint(host, options.metrics_port, own[0] if own else REGISTRY)
 
 
 def served(app: BlazeApp) -> Table:

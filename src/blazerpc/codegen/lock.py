@@ -8,6 +8,8 @@ used, and what is gone is reserved.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from blazerpc_client.wire.options import field_options
 
 #: Numbers that protobuf keeps for itself, https://protobuf.dev/programming-guides/proto3/.
 _FIRST_OF_PROTOBUF, _LAST_OF_PROTOBUF = 19_000, 19_999
+_MAX_NUMBER: Final = 2**29 - 1
 
 _ABOUT: Final = "Numbers on the wire; `blaze proto --lock` keeps this file, which is committed."
 
@@ -60,7 +63,7 @@ class SchemaLock:
         """
         try:
             data = json.loads(path.read_text())
-            return cls(
+            lock = cls(
                 {
                     message: {
                         name: LockedField(int(field["number"]), str(field["type"]))
@@ -74,7 +77,19 @@ class SchemaLock:
                 },
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigurationError(f"{path} is no schema lock: {error!r}") from None
+            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ConfigurationError(f"{path} is no schema lock: {what}") from None
+        for message, fields in lock.messages.items():
+            _check_numbers(path, message, {name: field.number for name, field in fields.items()})
+            for name, field in fields.items():
+                if not _is_field_number(field.number):
+                    raise ConfigurationError(
+                        f"{path}: {message}.{name} has the number {field.number}, which no field "
+                        "can have"
+                    )
+        for enum, values in lock.enums.items():
+            _check_numbers(path, enum, values)
+        return lock
 
     def write(self, path: Path) -> None:
         """Write the file; the same lock gives the same bytes.
@@ -87,7 +102,13 @@ class SchemaLock:
             for message, fields in self.messages.items()
         }
         data: dict[str, Any] = {"about": _ABOUT, "messages": messages, "enums": self.enums}
-        path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+        # Whole or not at all: half a lock would be no lock.
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            file.write(json.dumps(data, indent=2, sort_keys=True) + "\n")
+        Path(file.name).chmod(0o644)
+        os.replace(file.name, path)
 
     def apply(self, file: FileDescriptorProto, numbered: Container[str] = ()) -> SchemaLock:
         """Give the fields of ``file`` their locked numbers, and return the lock that has them all.
@@ -152,6 +173,22 @@ def _number_values(enum: EnumDescriptorProto, locked: dict[str, int], own: bool)
             # Of an enum, unlike a message, the end belongs to the range.
             enum.reserved_range.add(start=number, end=number)
             enum.reserved_name.append(name)
+
+
+def _is_field_number(number: int) -> bool:
+    return 0 < number <= _MAX_NUMBER and not _FIRST_OF_PROTOBUF <= number <= _LAST_OF_PROTOBUF
+
+
+def _check_numbers(path: Path, where: str, numbers: Mapping[str, int]) -> None:
+    """Raise for a number that two names have: what a merge of two branches makes of a lock."""
+    names: dict[int, str] = {}
+    for name, number in numbers.items():
+        other = names.setdefault(number, name)
+        if other != name:
+            raise ConfigurationError(
+                f"{path}: {where}.{other} and {where}.{name} both have the number {number}; take "
+                "out the one that no client has yet, and run blaze proto --lock again"
+            )
 
 
 def _next(used: list[int]) -> int:

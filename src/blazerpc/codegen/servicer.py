@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -21,9 +22,11 @@ from grpclib.server import Stream
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
 from blazerpc.context import AppState, Context
+from blazerpc.exceptions import OverloadedError
 from blazerpc.runtime.errors import RefusedError, as_grpc_errors, invalid_argument
-from blazerpc.runtime.limiter import Limiter
+from blazerpc.runtime.limiter import Limiter, Slot
 from blazerpc.runtime.model import ModelInfo
+from blazerpc.runtime.observer import Dropped, Observe, Timing, current_timing, observer_of
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.runtime.runner import ModelRunner, Request, SingleRunner, model_runner
 from blazerpc.runtime.serialization import ModelCodec
@@ -34,6 +37,10 @@ Call: TypeAlias = Stream[Message, Message]
 
 #: What the servicer enters before its models are built, and leaves when they are closed.
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+
+#: Items of a stream after which other calls have their turn: neither a generator that never waits
+#: nor a wide window makes the event loop go round.
+_TURN: Final = 16
 
 #: Calls of all models at one time.
 MAX_CONCURRENT_REQUESTS: Final = 4096
@@ -50,6 +57,7 @@ class InferenceServicer:
         state: that the calls' contexts have.
         lifespan: entered by ``startup`` and left by ``shutdown``.
         max_concurrent_requests: calls of all models at one time; others are refused.
+        observe: each may give an observer of a model, which is told how its requests fare.
 
     Attributes:
         schema: of the service.
@@ -63,10 +71,12 @@ class InferenceServicer:
         state: AppState | None = None,
         lifespan: Lifespan = nullcontext,
         max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS,
+        observe: Sequence[Observe] = (),
     ) -> None:
         self.schema: Schema = build_schema(registry, lock)
         self._state = state or AppState()
         self._lifespan = lifespan
+        self._observe = observe
         self._calls = Limiter(max_concurrent_requests, 0, "the server")
         self._runners: list[ModelRunner] = []
         self._running = AsyncExitStack()
@@ -97,7 +107,7 @@ class InferenceServicer:
 
     def _handler(self, model: ModelInfo) -> Handler:
         codec = ModelCodec(model, self.schema, method_full_name(model))
-        runner = model_runner(model)
+        runner = model_runner(model, observer_of(model, self._observe))
         self._runners.append(runner)
         served = _Served(runner, codec, self._calls, self._state)
         function = served.stream if model.streaming else served.unary
@@ -135,17 +145,26 @@ class _Served:
         runner = self._runner
         assert isinstance(runner, SingleRunner)
         async with self._answered(stream) as request, aclosing(runner.stream(request)) as results:
+            sent = 0
             async for result in results:
                 # A size that only results have may differ from one item to the next.
                 await stream.send_message(self._codec.encode(result, dict(request.dims)))
+                sent += 1
+                if sent % _TURN == 0:
+                    await asyncio.sleep(0)
 
     @asynccontextmanager
     async def _answered(self, stream: Call) -> AsyncIterator[Request]:
         """Give the request of a call, and end the call with a status and what is known of it."""
-        request = Request(arguments={}, dims={}, context=self._context(stream))
+        request = Request(
+            arguments={},
+            dims={},
+            context=self._context(stream),
+            timing=current_timing.get() or Timing(),
+        )
         try:
             with as_grpc_errors(self._what):
-                slot = await self._calls.acquire()
+                slot = await self._slot()
                 try:
                     await self._read(stream, request)
                     yield request
@@ -162,6 +181,14 @@ class _Served:
             )
         else:
             await stream.send_trailing_metadata(metadata=_trailing(request))
+
+    async def _slot(self) -> Slot:
+        try:
+            return await self._calls.acquire()
+        except OverloadedError:
+            if self._runner.observer is not None:
+                self._runner.observer.dropped(Dropped.TOO_MANY_CALLS)
+            raise
 
     async def _read(self, stream: Call, request: Request) -> None:
         with self._runner.incoming():

@@ -10,7 +10,7 @@ add a class and list it in ``ROWS``; if protobuf has no such field yet, add its 
 from __future__ import annotations
 
 from blazerpc.rows.base import Row, refuse_same_json_name, walk
-from blazerpc.rows.containers import ListRow, MapRow, OptionalRow, check_default, omissible
+from blazerpc.rows.containers import ListRow, MapRow, OptionalRow, omissible
 from blazerpc.rows.enums import EnumRow
 from blazerpc.rows.scalars import LiteralRow, NumpyScalarRow, ScalarRow, TimeRow
 from blazerpc.rows.structs import StructRow, refuse_endless
@@ -31,7 +31,6 @@ __all__ = [
     "StructRow",
     "TensorRow",
     "TimeRow",
-    "check_default",
     "omissible",
     "refuse_endless",
     "refuse_same_json_name",

@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from blazerpc.exceptions import ValidationError
 from blazerpc.rows.base import Adapter, Lookup, Row
 from blazerpc.rows.scalars import FIELD_TYPES, not_omissible
+from blazerpc.types import unaliased
 from blazerpc_client.naming import PACKAGE, map_entry_name
 
 #: Types that a map's keys may have, in Python and in protobuf.
@@ -69,6 +70,7 @@ class MapRow(Row):
         if get_origin(annotation) is not dict or not get_args(annotation):
             return None
         key, value = get_args(annotation)
+        key = unaliased(key)
         if key not in _KEYS:
             raise ValidationError("the keys of a dict are str or int")
         row = row_of(value)

@@ -18,7 +18,7 @@ from blazerpc.types import PYTHON_TYPE_MAP, concrete_dtype
 from blazerpc_client.wire.dtypes import numpy_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.options import write_allowed
-from blazerpc_client.wire.scalars import SCALARS
+from blazerpc_client.wire.scalars import SCALARS, check_text
 from blazerpc_client.wire.values import (
     DURATION_MESSAGE,
     TIMESTAMP_MESSAGE,
@@ -116,6 +116,8 @@ class LiteralRow(Row):
         allowed = get_args(annotation)
         if not all(isinstance(value, str) for value in allowed):
             raise ValidationError("a Literal of strings is supported, of anything else it is not")
+        for value in allowed:
+            check_text(value)
         return cls(allowed)
 
     def describe(self, field: FieldDescriptorProto, message: DescriptorProto) -> None:
@@ -153,7 +155,12 @@ class TimeRow(Row):
     def default_json(self, default: object) -> str | None:
         if self.kind is datetime:
             return json.dumps(check_timestamp(default).isoformat())
-        return json.dumps(f"{check_duration(default).total_seconds():g}s")
+        # Exactly, as protobuf's JSON has it: a float would round.
+        microseconds = check_duration(default) // timedelta(microseconds=1)
+        sign = "-" if microseconds < 0 else ""
+        seconds, rest = divmod(abs(microseconds), 1_000_000)
+        fraction = f".{rest:06}".rstrip("0") if rest else ""
+        return json.dumps(f"{sign}{seconds}{fraction}s")
 
     def __str__(self) -> str:
         return self.kind.__name__

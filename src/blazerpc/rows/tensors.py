@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, get_args, get_origin
 
@@ -108,15 +109,30 @@ def _from_jaxtyping(annotation: Any, kind: type) -> _TensorType:
     """
     if annotation.array_type is not kind:
         raise ValidationError(f"{annotation.array_type} is no NumPy array; write np.ndarray")
-    dtypes = [dtype for dtype in annotation.dtypes if isinstance(dtype, str)]
-    if len(dtypes) != 1 or len(annotation.dtypes) != 1:
+    # bool_ is NumPy's old name of bool.
+    names = {str(name).removesuffix("_") for name in _listed(annotation.dtypes)}
+    if len(names) != 1:
         raise ValidationError(
             f"{annotation.__name__} stands for several dtypes; name one, as Float32 does"
         )
-    name = {"bool_": "bool"}.get(dtypes[0], dtypes[0])
+    (name,) = names
     try:
         element = np.dtype(name).type
     except TypeError:
         raise ValidationError(f"{name} is no dtype of NumPy's own") from None
-    shape = tuple(int(size) if size.isdecimal() else size for size in annotation.dim_str.split())
-    return _TensorType(element, shape, is_input=True)
+    return _TensorType(element, tuple(map(_size, annotation.dim_str.split())), is_input=True)
+
+
+def _listed(dtypes: object) -> Sequence[object]:
+    return dtypes if isinstance(dtypes, list | tuple) else ()  # of Shaped: any
+
+
+def _size(text: str) -> int | str:
+    if text.isdecimal():
+        return int(text)
+    if text.isidentifier() and text != "_":
+        return text
+    raise ValidationError(
+        f"{text!r} in jaxtyping's shape has no form in a schema; write a size or a name for each "
+        "dimension"
+    )

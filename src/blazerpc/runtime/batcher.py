@@ -6,34 +6,22 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from blazerpc.config import ExecutionOptions
 from blazerpc.exceptions import DeadlineExceededError, InferenceError, OverloadedError
+from blazerpc.runtime.observer import Begun, ModelObserver, Timing
 from blazerpc.runtime.policy import BatchPolicy, retry_after, urgency
 
 S = TypeVar("S")
 R = TypeVar("R")
 
+_UNOBSERVED: Final = nullcontext()
+
 #: Serves one batch: a result, or the exception that only this request gets, for each request.
 BatchFunction = Callable[[list[S]], Awaitable[Sequence[R | Exception]]]
-
-
-@dataclass(slots=True)
-class Timing:
-    """How a request fared; nothing that has not happened is set.
-
-    Attributes:
-        queue: seconds that it waited.
-        compute: seconds that its batch took.
-        batch_size: rows in that batch.
-    """
-
-    queue: float | None = None
-    compute: float | None = None
-    batch_size: int | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -98,11 +86,13 @@ class Batcher(Generic[S, R]):
     Args:
         max_size: rows in a batch, at most; a request with more runs alone.
         timeout_ms: milliseconds that a batch waits after its first request, at most.
-        max_queue_size: requests that wait, at most.
+        max_queue_size: requests that wait, at most, besides those of the batch that collects while
+            nothing is served.
         max_concurrency: batches that are served at one time.
         abandon: whether a batch is cancelled once nobody waits for it. Not for functions whose
             code runs on after a cancellation: their slot would be free too early.
         what: it is that is batched, for those who are refused.
+        observer: is told of the queue and the batches.
 
     Raises:
         ConfigurationError: for a number out of its bounds.
@@ -117,6 +107,7 @@ class Batcher(Generic[S, R]):
         max_concurrency: int = 1,
         abandon: bool = False,
         what: str = "the batcher",
+        observer: ModelObserver | None = None,
     ) -> None:
         options = ExecutionOptions(
             max_batch_size=max_size,
@@ -129,6 +120,7 @@ class Batcher(Generic[S, R]):
         self._max_concurrency = max_concurrency
         self._abandon = abandon
         self._what = what
+        self._observer = observer
         self._function: BatchFunction[S, R] | None = None
         self._accepting = False
         self._groups: dict[Hashable, _Group[S, R]] = {}
@@ -206,10 +198,7 @@ class Batcher(Generic[S, R]):
         """
         if not self._accepting:
             raise RuntimeError("the batcher is not running")
-        if self._queued >= self._max_queue_size:
-            batches = self._policy.max_size * self._max_concurrency
-            wait = retry_after(self._queued, batches, self._policy.duration.value)
-            raise OverloadedError(f"{self._what}: the queue is full", retry_after=wait)
+        self._refuse_when_full()
         waiting = _Waiting[S, R](
             request,
             rows,
@@ -221,13 +210,26 @@ class Batcher(Generic[S, R]):
         )
         self._policy.arrived(waiting.arrived)
         self._groups.setdefault(group, _Group()).add(waiting)
-        self._queued += 1
+        self._count_queued(1)
         self._look_soon()
         try:
             return await waiting.future
         finally:
             if not waiting.future.done() or waiting.future.cancelled():
                 self._forget(waiting)
+
+    def _refuse_when_full(self) -> None:
+        # Those that can go as soon as the loop has turned do not wait.
+        idle = (self._max_concurrency - len(self._running)) * self._policy.max_size
+        if self._queued >= self._max_queue_size + idle:
+            batches = self._policy.max_size * self._max_concurrency
+            wait = retry_after(self._queued, batches, self._policy.duration.value)
+            raise OverloadedError(f"{self._what}: the queue is full", retry_after=wait)
+
+    def _count_queued(self, by: int) -> None:
+        self._queued += by
+        if self._observer is not None:
+            self._observer.queue_changed(by)
 
     def _look_soon(self) -> None:
         """Look whether a batch can go, once the requests that have come with this one are here."""
@@ -265,7 +267,7 @@ class Batcher(Generic[S, R]):
     def _taken(self, group: _Group[S, R]) -> list[_Waiting[S, R]]:
         """Take the next batch of a group, without those whose time is over."""
         batch = group.take(self._policy.max_size)
-        self._queued -= len(batch)
+        self._count_queued(-len(batch))
         if not group.waiting:
             del self._groups[batch[0].group]
         now = time.monotonic()
@@ -310,7 +312,7 @@ class Batcher(Generic[S, R]):
         if group is None or waiting not in group.waiting:
             return
         group.discard(waiting)
-        self._queued -= 1
+        self._count_queued(-1)
         if not group.waiting:
             del self._groups[waiting.group]
 
@@ -322,7 +324,8 @@ class Batcher(Generic[S, R]):
             waiting.timing.queue = begun - waiting.arrived
         results: Sequence[R | Exception]
         try:
-            results = await self._function([waiting.request for waiting in batch])
+            with self._observed(batch, size):
+                results = await self._function([waiting.request for waiting in batch])
             if len(results) != len(batch):
                 raise InferenceError(f"{len(results)} results for a batch of {len(batch)} requests")
         except asyncio.CancelledError as error:
@@ -339,6 +342,12 @@ class Batcher(Generic[S, R]):
             waiting.timing.compute = now - begun
             waiting.timing.batch_size = size
             _settle(waiting.future, result)
+
+    def _observed(self, batch: list[_Waiting[S, R]], size: int) -> AbstractContextManager[None]:
+        if self._observer is None:
+            return _UNOBSERVED
+        begun = [Begun(waiting.arrived, waiting.context) for waiting in batch]
+        return self._observer.running(begun, size)
 
 
 def _most_urgent(groups: Iterable[_Group[S, R]]) -> _Group[S, R]:

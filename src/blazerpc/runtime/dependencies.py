@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import (
+    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
@@ -18,6 +21,7 @@ from blazerpc.context import Context
 from blazerpc.runtime.executor import ModelExecutor
 from blazerpc.runtime.inspection import takes_context
 from blazerpc.runtime.model import Injected
+from blazerpc.types import plain_function
 
 
 class Dependencies:
@@ -33,8 +37,10 @@ class Dependencies:
 
     def __init__(self, injected: Injected, executor: ModelExecutor) -> None:
         self._context = injected.context
+        functions = [dependency.fn for dependency in injected.dependencies.values()]
+        # By comparison: a bound method is another object each time it is written.
         self._functions = [
-            (name, dependency.fn, takes_context(dependency))
+            (name, functions[functions.index(dependency.fn)], takes_context(dependency))
             for name, dependency in injected.dependencies.items()
         ]
         self._executor = executor
@@ -58,17 +64,9 @@ class Dependencies:
             GRPCError: when a function raised one.
             InferenceError: from whatever else it raised.
         """
-        failure: BaseException | None = None
         with self._executor.failures():
             async with AsyncExitStack() as stack:
-                arguments = await self._made(context, stack)
-                try:
-                    yield arguments
-                except BaseException as error:
-                    failure = error
-                    raise
-            if failure is not None:
-                raise failure  # which a function has swallowed
+                yield await self._made(context, stack)
 
     async def _made(self, context: Context | None, stack: AsyncExitStack) -> dict[str, object]:
         arguments: dict[str, object] = dict.fromkeys(self._context, context)
@@ -84,25 +82,61 @@ class Dependencies:
     async def _entered(
         self, function: Callable[..., object], call: Any, stack: AsyncExitStack
     ) -> object:
+        function = plain_function(function)
+        manager: AbstractAsyncContextManager[object]
         if inspect.isasyncgenfunction(function):
-            return await stack.enter_async_context(asynccontextmanager(call)())
-        if inspect.isgeneratorfunction(function):
+            manager = asynccontextmanager(call)()
+        elif inspect.isgeneratorfunction(function):
             manager = _OnThread(contextmanager(call)(), self._executor)
-            return await stack.enter_async_context(manager)
+        else:
+            return await self._returned(function, call)
+        value = await manager.__aenter__()
+        stack.push_async_exit(partial(_leave, manager))
+        return value
+
+    async def _returned(self, function: Callable[..., object], call: Callable[[], Any]) -> object:
         if inspect.iscoroutinefunction(function):
             return await call()
-        return await self._executor.in_thread(call)
+        run = contextvars.copy_context().run
+        value = await self._executor.in_thread(partial(run, call))
+        return await value if inspect.isawaitable(value) else value
 
 
-class _OnThread:
-    """A synchronous context manager, entered and left on threads."""
+async def _leave(
+    manager: AbstractAsyncContextManager[object],
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> None:
+    """Leave ``manager``; what the call raised is raised on, whatever it says to that."""
+    await manager.__aexit__(kind, error, trace)
+
+
+class _OnThread(AbstractAsyncContextManager[object]):
+    """A synchronous context manager, entered and left on threads.
+
+    Both in one context: a variable that it sets at first may be reset at last, which is what
+    leaving NumPy's ``errstate`` does.
+    """
 
     def __init__(self, manager: AbstractContextManager[object], executor: ModelExecutor) -> None:
         self._manager = manager
         self._executor = executor
+        self._context = contextvars.copy_context()
+        self._entered = False
 
     async def __aenter__(self) -> object:
-        return await self._executor.in_thread(self._manager.__enter__)
+        try:
+            return await self._executor.in_thread(partial(self._context.run, self._enter))
+        except asyncio.CancelledError as error:
+            if self._entered:  # meanwhile, and nobody else leaves it
+                await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    def _enter(self) -> object:
+        value = self._manager.__enter__()
+        self._entered = True
+        return value
 
     async def __aexit__(
         self,
@@ -110,4 +144,5 @@ class _OnThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._executor.in_thread(partial(self._manager.__exit__, kind, error, trace))
+        leave = partial(self._context.run, self._manager.__exit__, kind, error, trace)
+        await self._executor.in_thread(leave)

@@ -10,7 +10,7 @@ import os
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -37,7 +37,8 @@ class ModelExecutor:
 
     Synchronous code runs on threads of the model's own, at most ``max_concurrency`` or
     ``MAX_THREADS``, with the caller's context variables; the event loop goes on. A call that is
-    cancelled gives up the result; its function runs to its end.
+    cancelled gives up the result; its function runs to its end. The call waits for that end, or for
+    ``close``, when it has dependencies that are closed after it.
 
     Attributes:
         asynchronous: whether the model's code runs on the event loop.
@@ -53,6 +54,9 @@ class ModelExecutor:
         self.asynchronous: bool = self._is_async or self._is_async_generator
         self._call = model.func if model.factory is None else _not_built
         self._instance: object = None
+        # What a thread still uses must not be closed: such a call ends when its code does.
+        self._stays = model.injected.closed_after_call
+        self._left: set[asyncio.Event] | None = set()
         threads = model.options.max_concurrency or MAX_THREADS
         self._pool = DaemonPool(threads, f"blazerpc-{model.name}")
 
@@ -82,6 +86,9 @@ class ModelExecutor:
                 await self._hook("close")
         except Exception:
             log.exception("closing model %r failed", self._model.name)
+        left, self._left = self._left, None
+        for ended in left or ():
+            ended.set()
         self._pool.shutdown(wait=False)
 
     async def execute(self, kwargs: Mapping[str, object], slot: Slot | None = None) -> object:
@@ -147,9 +154,25 @@ class ModelExecutor:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            if slot is not None and not future.done():
-                slot.hold(future)
+            await self._leave(future, slot)
             raise
+
+    async def _leave(self, work: Future[T], slot: Slot | None) -> None:
+        """Leave a thread alone with its work, which keeps the slot; stay with it if need be."""
+        if work.done():
+            return
+        if slot is not None:
+            slot.hold(work)
+        if not self._stays or self._left is None:
+            return
+        ended = asyncio.Event()
+        self._left.add(ended)
+        work.add_done_callback(partial(_tell, asyncio.get_running_loop(), ended))
+        while not ended.is_set():
+            with suppress(asyncio.CancelledError):  # once more, when the connection ends
+                await ended.wait()
+        if self._left is not None:
+            self._left.discard(ended)
 
     async def _hook(self, name: str) -> None:
         """Call an optional method of the model's."""
@@ -183,15 +206,20 @@ class ModelExecutor:
             while (item := await handover.take()) is not END:
                 yield item
         finally:
-            # Not awaited: after a cancellation the generator may be in the middle of an item, and
-            # only its own thread can say for how long.
+            # After a cancellation the generator may be in the middle of an item, and only its own
+            # thread can say for how long.
             handover.close()
-            if slot is not None and handover.job is not None and not handover.job.done():
-                slot.hold(handover.job)
+            if handover.job is not None:
+                await self._leave(handover.job, slot)
 
     def failures(self) -> AbstractContextManager[None]:
         """Raise ``InferenceError`` from all that the model's code raises, but for ``GRPCError``."""
         return _as_inference_errors(self._model.name)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Future[T]) -> None:
+    with suppress(RuntimeError):  # the thread may outlive the loop
+        loop.call_soon_threadsafe(event.set)
 
 
 def _not_built(**kwargs: object) -> object:

@@ -6,9 +6,10 @@ import collections.abc
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
-from typing import Annotated, Any, Final, get_args, get_origin
+from functools import partial, reduce
+from operator import or_
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from blazerpc.config import ExecutionOptions
 from blazerpc.context import Context, Dependency
@@ -18,7 +19,6 @@ from blazerpc.rows import (
     Row,
     StructRow,
     TensorRow,
-    check_default,
     omissible,
     refuse_endless,
     refuse_same_json_name,
@@ -27,7 +27,7 @@ from blazerpc.rows import (
 )
 from blazerpc.runtime.model import Batching, Injected, ModelInfo
 from blazerpc.runtime.served import served_as, served_form
-from blazerpc.types import MISSING, extract_type_info, plain_function
+from blazerpc.types import MISSING, extract_type_info, plain_function, unaliased
 from blazerpc_client.naming import MESSAGE_NAMES
 from blazerpc_client.wire.errors import WireError
 
@@ -89,7 +89,7 @@ def inspected(
     if rowwise and not batch and options.enable_batching:
         batching = Batching.ROWS
     if batching is not Batching.NONE:
-        _refuse_context(injected)
+        _refuse_context(injected, batching)
     return ModelInfo(
         name=name,
         version=version,
@@ -198,17 +198,22 @@ def _required(function: Callable[..., object]) -> list[inspect.Parameter]:
 def _refuse_dependency(dependency: Dependency, field: str) -> None:
     if not callable(dependency.fn):
         raise ValidationError("Depends takes a function", field=field)
-    required = _required(dependency.fn)
+    fn: Any = dependency.fn
+    # A class is called with what its constructor takes.
+    function = getattr(fn, "__init__", fn) if isinstance(fn, type) else fn
+    required = _required(fn)
     for parameter in required:
-        annotation = extract_type_info(dependency.fn)["inputs"][parameter.name]
+        annotation = extract_type_info(function)["inputs"].get(parameter.name, MISSING)
         keyword = parameter.kind is parameter.KEYWORD_ONLY
         if len(required) > 1 or keyword or annotation not in (Context, MISSING):
             raise ValidationError("a function in Depends takes a Context, or nothing", field=field)
 
 
-def _refuse_context(injected: Injected) -> None:
+def _refuse_context(injected: Injected, batching: Batching) -> None:
     """Raise for what is of one call in a model that is called for many of them."""
-    mend = "take it out, or register the model with enable_batching=False"
+    rowwise = batching is Batching.ROWS
+    mend = "register the model with enable_batching=False" if rowwise else "leave out batch=True"
+    mend = f"take it out, or {mend}"
     for name in injected.context:
         raise ValidationError(
             f"a Context is of one call, and this model is called once for many of them; {mend}",
@@ -234,7 +239,7 @@ def _of_one_request(
             "a default would be that of the whole batch; write list[T | None]", field=name
         )
     items = {name: _item(annotation, name) for name, annotation in inputs.items()}
-    return items, _item(output, "return")
+    return items, _without_exception(_item(output, "return"))
 
 
 def _item(annotation: object, field: str) -> object:
@@ -245,6 +250,14 @@ def _item(annotation: object, field: str) -> object:
         )
     item: object = get_args(annotation)[0]
     return item
+
+
+def _without_exception(annotation: object) -> object:
+    """Return R of ``R | Exception``, which says that single requests may fail."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not Exception]
+    return reduce(or_, kinds) if kinds else annotation
 
 
 def _is_rowwise(row: Row) -> bool:
@@ -259,7 +272,7 @@ def _row(annotation: object, field: str) -> Row:
         for part in walk(row):  # looks into every class inside
             if isinstance(part, StructRow):
                 refuse_endless(part)
-    except ValidationError as error:
+    except (ValidationError, WireError) as error:
         raise ValidationError(str(error), field=field) from None
     return row
 
@@ -268,7 +281,7 @@ def _with_default(row: Row, field: str, defaults: Mapping[str, object]) -> Row:
     if field not in defaults:
         return row
     try:
-        check_default(row, defaults[field])
+        row.default_json(defaults[field])
         return omissible(row)
     except (ValidationError, WireError) as error:
         raise ValidationError(f"default value: {error}", field=field) from None
@@ -304,6 +317,7 @@ def _result(
     asynchronous = inspect.isasyncgenfunction(function)
     generator = asynchronous or inspect.isgeneratorfunction(function)
     stream = "AsyncIterator" if asynchronous else "Iterator"
+    annotation = unaliased(annotation)
     kind: object = get_origin(annotation) or annotation
     if isinstance(kind, type) and kind in _STREAMS:
         if generator and (kind in _ASYNC_STREAMS) is not asynchronous:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from blazerpc.exceptions import DeadlineExceededError, OverloadedError
+from blazerpc.runtime.observer import ModelObserver
 from blazerpc.runtime.policy import Average, retry_after, urgency
 
 T = TypeVar("T")
@@ -69,16 +70,24 @@ class Limiter:
         limit: slots; None for no bound.
         max_queue_size: calls that wait for a slot, at most.
         what: it is that is limited, for those who are refused.
+        observer: is told of the queue.
 
     Attributes:
         running: slots that are taken.
         waiting: calls that wait for one.
     """
 
-    def __init__(self, limit: int | None, max_queue_size: int, what: str) -> None:
+    def __init__(
+        self,
+        limit: int | None,
+        max_queue_size: int,
+        what: str,
+        observer: ModelObserver | None = None,
+    ) -> None:
         self._limit = limit
         self._max_queue_size = max_queue_size
         self._what = what
+        self._observer = observer
         self._queue: list[_Waiting] = []
         self._numbers = 0
         self._duration = Average()
@@ -119,12 +128,12 @@ class Limiter:
             asyncio.get_running_loop().create_future(),
         )
         heapq.heappush(self._queue, waiting)
-        self.waiting += 1
+        self._count_waiting(1)
         try:
             await waiting.turn
         except asyncio.CancelledError:
             if waiting.turn.cancelled():
-                self.waiting -= 1
+                self._count_waiting(-1)
                 self._forget_the_gone()
             elif waiting.turn.exception() is None:
                 self.release(0.0)  # its turn had come, and nobody takes it
@@ -136,12 +145,17 @@ class Limiter:
             waiting = heapq.heappop(self._queue)
             if waiting.turn.done():  # its caller went away
                 continue
-            self.waiting -= 1
+            self._count_waiting(-1)
             if waiting.deadline is not None and waiting.deadline <= time.monotonic():
                 waiting.turn.set_exception(DeadlineExceededError("deadline exceeded in the queue"))
                 continue
             self.running += 1
             waiting.turn.set_result(None)
+
+    def _count_waiting(self, by: int) -> None:
+        self.waiting += by
+        if self._observer is not None:
+            self._observer.queue_changed(by)
 
     def _forget_the_gone(self) -> None:
         """Drop those whose caller went away, before they outnumber those who wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from blazerpc.config import ExecutionOptions
 from blazerpc.context import Dependency
 from blazerpc.rows import EnumRow, Row, StructRow, walk
+from blazerpc.types import plain_function
 
 
 class Batching(Enum):
@@ -43,6 +45,14 @@ class Injected:
     def names(self) -> frozenset[str]:
         """All of them."""
         return frozenset({*self.context, *self.dependencies})
+
+    @property
+    def closed_after_call(self) -> bool:
+        """Whether one of the functions yields, and goes on when the call has ended."""
+        functions = [plain_function(dependency.fn) for dependency in self.dependencies.values()]
+        return any(
+            inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in functions
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

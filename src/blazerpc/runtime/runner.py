@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
@@ -12,17 +14,21 @@ from typing import Any, Final, cast
 from grpclib.exceptions import GRPCError
 
 from blazerpc.context import Context
-from blazerpc.exceptions import InferenceError
-from blazerpc.runtime.batcher import Batcher, Timing
+from blazerpc.exceptions import DeadlineExceededError, InferenceError, OverloadedError
+from blazerpc.runtime.batcher import Batcher
 from blazerpc.runtime.dependencies import Dependencies
 from blazerpc.runtime.executor import MAX_THREADS, ModelExecutor
 from blazerpc.runtime.inspection import BATCH
-from blazerpc.runtime.limiter import Limiter
+from blazerpc.runtime.limiter import Limiter, Slot
 from blazerpc.runtime.model import Batching, ModelInfo
+from blazerpc.runtime.observer import Begun, Dropped, ModelObserver, Timing
 from blazerpc.runtime.rows import Arrays, merged, split
 from blazerpc_client.wire.tensors import Dims
 
-_NOTHING_INCOMING: Final = nullcontext()
+_NOTHING: Final = nullcontext()
+
+#: What a request ends with whose turn has not come.
+_NOT_BEGUN: Final = (OverloadedError, DeadlineExceededError, asyncio.CancelledError)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -47,10 +53,16 @@ class Request:
 
 
 class ModelRunner(ABC):
-    """Runs the requests of one model."""
+    """Runs the requests of one model.
 
-    def __init__(self, model: ModelInfo) -> None:
+    Args:
+        model: that is run.
+        observer: is told how its requests fare.
+    """
+
+    def __init__(self, model: ModelInfo, observer: ModelObserver | None = None) -> None:
         self.model: ModelInfo = model
+        self.observer: ModelObserver | None = observer
         self.executor: ModelExecutor = ModelExecutor(model)
         self.dependencies: Dependencies = Dependencies(model.injected, self.executor)
 
@@ -68,7 +80,7 @@ class ModelRunner(ABC):
 
     def incoming(self) -> AbstractContextManager[None]:
         """Tell of a request whose message is still on its way."""
-        return _NOTHING_INCOMING
+        return _NOTHING
 
     @abstractmethod
     async def call(self, request: Request) -> object:
@@ -81,31 +93,47 @@ class ModelRunner(ABC):
             InferenceError: from whatever else it raised.
         """
 
+    def _note_dropped(self, request: Request, error: BaseException) -> None:
+        """Tell the observer of a request that ends, if its turn had not come."""
+        if self.observer is None or request.timing.queue is not None:
+            return
+        late = request.deadline is not None and request.deadline <= time.monotonic()
+        if isinstance(error, OverloadedError):
+            self.observer.dropped(Dropped.QUEUE_FULL)
+        # grpclib cancels what outlives its deadline.
+        elif late or isinstance(error, DeadlineExceededError):
+            self.observer.dropped(Dropped.DEADLINE)
+        else:
+            self.observer.dropped(Dropped.CANCELLED)
 
-def model_runner(model: ModelInfo) -> ModelRunner:
-    """Return what runs the requests of ``model``."""
-    return SingleRunner(model) if model.batching is Batching.NONE else BatchRunner(model)
+
+def model_runner(model: ModelInfo, observer: ModelObserver | None = None) -> ModelRunner:
+    """Return what runs the requests of ``model``, and tells the observer how they fare."""
+    runner = SingleRunner if model.batching is Batching.NONE else BatchRunner
+    return runner(model, observer)
 
 
 class SingleRunner(ModelRunner):
     """Calls the model once for each request."""
 
-    def __init__(self, model: ModelInfo) -> None:
-        super().__init__(model)
+    def __init__(self, model: ModelInfo, observer: ModelObserver | None = None) -> None:
+        super().__init__(model, observer)
         options = model.options
         # A stream takes a thread only while it makes items.
         unbounded = self.executor.asynchronous or model.streaming
         limit = options.max_concurrency or (None if unbounded else MAX_THREADS)
-        self.limiter: Limiter = Limiter(limit, options.max_queue_size, f"model {model.name!r}")
+        what = f"model {model.name!r}"
+        self.limiter: Limiter = Limiter(limit, options.max_queue_size, what, observer)
 
     async def call(self, request: Request) -> object:
-        slot = await self.limiter.acquire(request.deadline)
+        slot = await self._turn(request)
         begun = self._begin(request)
         try:
-            if not self.dependencies:
-                return await self.executor.execute(request.arguments, slot)
-            async with self.dependencies.provided(request.context) as injected:
-                return await self.executor.execute(request.arguments | injected, slot)
+            with self._observed(request):
+                if not self.dependencies:
+                    return await self.executor.execute(request.arguments, slot)
+                async with self.dependencies.provided(request.context) as injected:
+                    return await self.executor.execute(request.arguments | injected, slot)
         finally:
             request.timing.compute = time.monotonic() - begun
             slot.leave()
@@ -116,17 +144,30 @@ class SingleRunner(ModelRunner):
         Raises:
             Exception: as ``call``; results before it were yielded.
         """
-        slot = await self.limiter.acquire(request.deadline)
+        slot = await self._turn(request)
         begun = self._begin(request)
         try:
-            async with self.dependencies.provided(request.context) as injected:
-                items = self.executor.stream(request.arguments | injected, slot)
-                async with aclosing(items):
-                    async for item in items:
-                        yield item
+            with self._observed(request):
+                async with self.dependencies.provided(request.context) as injected:
+                    items = self.executor.stream(request.arguments | injected, slot)
+                    async with aclosing(items):
+                        async for item in items:
+                            yield item
         finally:
             request.timing.compute = time.monotonic() - begun
             slot.leave()
+
+    async def _turn(self, request: Request) -> Slot:
+        try:
+            return await self.limiter.acquire(request.deadline)
+        except _NOT_BEGUN as error:
+            self._note_dropped(request, error)
+            raise
+
+    def _observed(self, request: Request) -> AbstractContextManager[None]:
+        if self.observer is None:
+            return _NOTHING
+        return self.observer.running([Begun(request.arrived, contextvars.copy_context())], 1)
 
     @staticmethod
     def _begin(request: Request) -> float:
@@ -139,8 +180,8 @@ class SingleRunner(ModelRunner):
 class BatchRunner(ModelRunner):
     """Calls the model once for many requests."""
 
-    def __init__(self, model: ModelInfo) -> None:
-        super().__init__(model)
+    def __init__(self, model: ModelInfo, observer: ModelObserver | None = None) -> None:
+        super().__init__(model, observer)
         options = model.options
         self.batcher: Batcher[Request, object] = Batcher(
             options.max_batch_size if options.enable_batching else 1,
@@ -149,6 +190,7 @@ class BatchRunner(ModelRunner):
             max_concurrency=options.max_concurrency or 1,
             abandon=self.executor.asynchronous,
             what=f"model {model.name!r}",
+            observer=observer,
         )
 
     async def start(self) -> None:
@@ -167,13 +209,17 @@ class BatchRunner(ModelRunner):
         dims = request.dims
         # Requests that differ in a dimension have no common shape.
         group = tuple(sorted(item for item in dims.items() if not (rowwise and item[0] == BATCH)))
-        return await self.batcher.submit(
-            request,
-            rows=dims[BATCH] if rowwise else 1,
-            group=group,
-            deadline=request.deadline,
-            timing=request.timing,
-        )
+        try:
+            return await self.batcher.submit(
+                request,
+                rows=dims[BATCH] if rowwise else 1,
+                group=group,
+                deadline=request.deadline,
+                timing=request.timing,
+            )
+        except _NOT_BEGUN as error:
+            self._note_dropped(request, error)
+            raise
 
     async def _serve(self, requests: list[Request]) -> Sequence[object]:
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from grpclib.const import Status
@@ -15,13 +17,22 @@ from grpclib.events import RecvRequest, SendTrailingMetadata, listen
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import Peer
 from grpclib.server import Server, Stream
+from multidict import MultiDict, MultiMapping
+
+from blazerpc.runtime.observer import Timing, current_timing
 
 if TYPE_CHECKING:
     from grpclib._typing import IServerMethodFunc
 
 # Request and trailers come with different metadata objects, but in one task: what is set at the
 # first is seen at the second, and by no other call.
-_current: ContextVar[Call] = ContextVar("call")
+_current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+#: The metadata in which a client or a proxy names a call.
+REQUEST_ID: Final = "x-request-id"
+
+# What a request id may be made of: it goes into logs, and through whatever reads them.
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -37,6 +48,13 @@ class Call:
         known: whether the server has such an rpc; if not, ``method`` is whatever the client sent.
         started: when its headers had come, by ``time.perf_counter``.
         interrupted: whether its handler was cancelled, by the client or a deadline.
+        metadata: that the client sent. It may hold secrets: it is no part of ``repr``, and nothing
+            of it belongs in a log unless somebody has asked for it.
+        received: bytes of the client's messages.
+        sent: bytes of the server's messages.
+        timing: how the request fared in the runtime.
+        principal: who the client is, when somebody has found out.
+        trace_id: of the trace that it is part of, in hexadecimal.
     """
 
     method: str
@@ -47,11 +65,32 @@ class Call:
     status: Status | None = None
     started: float = field(default_factory=time.perf_counter)
     interrupted: bool = False
+    metadata: MultiMapping[str | bytes] = field(default_factory=MultiDict, repr=False)
+    received: int = 0
+    sent: int = 0
+    timing: Timing = field(default_factory=Timing)
+    principal: str | None = None
+    trace_id: str | None = None
+    _request_id: str | None = field(default=None, init=False)
+
+    @property
+    def request_id(self) -> str:
+        """What logs call it: its ``x-request-id`` if that is a plain word, or one made up."""
+        if self._request_id is None:
+            given = self.metadata.get(REQUEST_ID)
+            sane = isinstance(given, str) and _SANE_ID.fullmatch(given)
+            self._request_id = cast(str, given) if sane else secrets.token_hex(8)
+        return self._request_id
 
     @property
     def duration(self) -> float:
         """Seconds since the call started."""
         return time.perf_counter() - self.started
+
+
+def current_call() -> Call | None:
+    """Return the call that is served in this context."""
+    return _current.get()
 
 
 async def unimplemented(stream: Stream[Any, Any]) -> None:
@@ -60,15 +99,17 @@ async def unimplemented(stream: Stream[Any, Any]) -> None:
 
 
 class CallTracker:
-    """Follows the calls of one server, and tells observers of each one's end, exactly once.
+    """Follows the calls of one server; tells of each one's beginning and end, exactly once.
 
     Attributes:
         in_flight: calls whose task has not ended; it ends after the trailers are sent.
+        starters: called with each call at its beginning, before any middleware may refuse it.
         observers: called with each call at its end.
     """
 
     def __init__(self, server: Server) -> None:
         self.in_flight: set[Call] = set()
+        self.starters: list[Callable[[Call], None]] = []
         self.observers: list[Callable[[Call], None]] = []
         listen(server, RecvRequest, self._begin)
         listen(server, SendTrailingMetadata, self._respond)
@@ -90,14 +131,19 @@ class CallTracker:
             address=_address(event.peer),
             task=task,
             known=known,
+            metadata=cast(MultiMapping[str | bytes], event.metadata),
         )
         _current.set(call)
+        current_timing.set(call.timing)
         self.in_flight.add(call)
         event.method_func = _noting_interruption(event.method_func, call)
         task.add_done_callback(lambda _: self._end(call))
+        for start in self.starters:
+            start(call)
 
     async def _respond(self, event: SendTrailingMetadata) -> None:
         call = _current.get()
+        assert call is not None  # every answer is one to a request
         # grpclib reports a cancellation by the client as an unknown error of the handler.
         cancelled = call.interrupted and event.status is Status.UNKNOWN
         self._finish(call, Status.CANCELLED if cancelled else event.status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from grpclib.protocol import H2Protocol
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.runtime.errors import invalid_argument
-from blazerpc.server.calls import CallTracker, unimplemented
+from blazerpc.server.calls import CallTracker, current_call, unimplemented
 from blazerpc.server.health import HealthService
 from blazerpc.server.middleware import Middleware
 from blazerpc_client.wire.malformed import malformed_field
@@ -56,11 +57,20 @@ class Codec(ProtoCodec):
         Raises:
             GRPCError: INVALID_ARGUMENT, naming the field where the bytes go wrong.
         """
+        if (call := current_call()) is not None:
+            call.received += len(data)
         try:
             return message_type.FromString(data)
         except DecodeError:
             field = malformed_field(data, message_type.DESCRIPTOR)
             raise invalid_argument("not a valid protobuf message", field) from None
+
+    def encode(self, message: Any, message_type: type[Any]) -> bytes:
+        """Return the bytes."""
+        data: bytes = super().encode(message, message_type)
+        if (call := current_call()) is not None:
+            call.sent += len(data)
+        return data
 
 
 class _Methods(dict[str, Handler]):
@@ -84,14 +94,20 @@ class _Server(grpclib.server.Server):
         self._mapping = _Methods(self._mapping)
         self._protocols: WeakSet[H2Protocol] = WeakSet()
 
-    async def bind(self, host: str, port: int) -> None:
-        """Take the address; connections are refused until ``accept``.
+    async def bind(
+        self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool
+    ) -> None:
+        """Take the address, or a socket that has it; connections are refused until ``accept``.
 
         Raises:
             OSError: when it cannot be had.
         """
+        where: dict[str, Any] = {"host": host, "port": port, "reuse_port": reuse_port}
         self._server = await self._loop.create_server(
-            self._protocol_factory, host, port, backlog=_BACKLOG, start_serving=False
+            self._protocol_factory,
+            **({"sock": sock} if sock is not None else where),
+            backlog=_BACKLOG,
+            start_serving=False,
         )
         self._server_closed_fut = self._loop.create_future()
 
@@ -162,6 +178,7 @@ class GRPCServer:
         self._tracker: CallTracker | None = None
         self._started: list[_Lifecycle] = []
         self._signals: tuple[signal.Signals, ...] = ()
+        self._signalled = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -187,10 +204,23 @@ class GRPCServer:
         await self.listen(host, port)
         await self.wait()
 
-    async def listen(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+    async def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> None:
         """Start the handlers, and accept connections: calls are served from now on.
 
         When it is told to stop before that, it returns, and so does ``wait``.
+
+        Args:
+            host: address to listen on.
+            port: likewise.
+            sock: bound to that address already, to listen on; it is closed at the end.
+            reuse_port: whether other processes listen there, too.
 
         Raises:
             ConfigurationError: when the address cannot be listened on.
@@ -204,7 +234,7 @@ class GRPCServer:
         listen(server, RecvRequest, self._refuse_when_stopping)
         try:
             # Before the models are built, which may take long.
-            await server.bind(host, port)
+            await server.bind(host, port, sock=sock, reuse_port=reuse_port)
         except OSError as error:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
@@ -231,9 +261,16 @@ class GRPCServer:
             await self._drain()
         finally:
             await self._end()
+            log.info("stopped")
 
-    async def stop(self) -> None:
-        """Begin to drain; ``start`` returns when that is done."""
+    async def stop(self, *, hurry: bool = False) -> None:
+        """Begin to drain; ``start`` returns when that is done.
+
+        Args:
+            hurry: whether calls in flight are cancelled, and not waited for.
+        """
+        if hurry:
+            self._hurry.set()
         self._stopping.set()
 
     def _handle_signals(self) -> None:
@@ -244,8 +281,10 @@ class GRPCServer:
                 asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
-        if self._stopping.is_set():
+        # Signals are counted apart from stops: a supervisor and the terminal may both ask for one.
+        if self._signalled:
             self._hurry.set()
+        self._signalled = True
         self._stopping.set()
 
     async def _refuse_when_stopping(self, event: RecvRequest) -> None:
@@ -306,8 +345,6 @@ class GRPCServer:
         for number in self._signals:
             asyncio.get_running_loop().remove_signal_handler(number)
         self._signals = ()
-        if server is not None:
-            log.info("stopped")
 
     async def _calls_finished(self) -> None:
         """Wait until no call is in flight, the grace period is over, or a second signal came."""

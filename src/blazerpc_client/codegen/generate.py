@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import jinja2
@@ -43,45 +43,56 @@ def generate(
     specs = {spec.full_name: spec for service in services for spec in service.classes}
     names = class_names(specs.values(), services)
     types = Types(specs, names)
-    attributes = {
-        attribute
-        for spec in specs.values()
-        if isinstance(spec, MessageSpec)
-        for attribute in types.attributes(spec).values()
-    }
     # A field is a name in the body of its class, and must not hide what the body uses.
     taken = {*names.values(), "SCHEMA"}
-    message_scope, client_scope = Scope(attributes | taken), Scope(taken)
-    enums = [
-        EnumClass.of(spec, types, message_scope)
-        for spec in specs.values()
-        if isinstance(spec, EnumSpec)
-    ]
-    messages = [
-        MessageClass.of(spec, types, message_scope)
-        for spec in specs.values()
-        if isinstance(spec, MessageSpec)
-    ]
-    clients = [
-        ClientClass(spec, types, client_scope, prefix=len(services) > 1, sync=blocking)
-        for spec in services
-        for blocking in ([False, True] if sync else [False])
-    ]
-    definitions = {method.definition: None for client in clients for method in client.methods}
+    scopes = Scope(_attributes(specs.values(), types) | taken), Scope(taken)
     context = {
         "marker": MARKER,
         "import_from": import_from,
         "bracketed": bracketed,
-        "enums": enums,
-        "messages": messages,
+        "message_scope": scopes[0],
+        "client_scope": scopes[1],
         "bound": [f'"{name}": {names[name]}' for name in specs],
-        "message_scope": message_scope,
-        "clients": clients,
-        "definitions": list(definitions),
-        "client_scope": client_scope,
+        **_classes(specs.values(), types, scopes[0]),
+        **_clients(services, types, scopes[1], sync=sync),
     }
     modules = {
         name: _TEMPLATES.get_template(f"{name}.jinja").render(context).encode()
         for name in ("__init__.py", "client.py", "messages.py")
     }
     return {**modules, "py.typed": b"", "schema.binpb": schema.to_bytes()}
+
+
+def _attributes(specs: Iterable[MessageSpec | EnumSpec], types: Types) -> set[str]:
+    """Return the attributes of all messages."""
+    return {
+        attribute
+        for spec in specs
+        if isinstance(spec, MessageSpec)
+        for attribute in types.attributes(spec).values()
+    }
+
+
+def _classes(
+    specs: Iterable[MessageSpec | EnumSpec], types: Types, scope: Scope
+) -> dict[str, object]:
+    """Return what the template of messages needs of them."""
+    specs = list(specs)
+    enums = [EnumClass.of(spec, types, scope) for spec in specs if isinstance(spec, EnumSpec)]
+    messages = [
+        MessageClass.of(spec, types, scope) for spec in specs if isinstance(spec, MessageSpec)
+    ]
+    return {"enums": enums, "messages": messages}
+
+
+def _clients(
+    services: Sequence[ServiceSpec], types: Types, scope: Scope, *, sync: bool
+) -> dict[str, object]:
+    """Return what the template of clients needs of them."""
+    clients = [
+        ClientClass(spec, types, scope, prefix=len(services) > 1, sync=blocking)
+        for spec in services
+        for blocking in ([False, True] if sync else [False])
+    ]
+    definitions = {method.definition: None for client in clients for method in client.methods}
+    return {"clients": clients, "definitions": list(definitions)}

@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -111,8 +112,8 @@ class EnumClass:
     base: str
     members: list[str]
 
-    # A member must not hide what every enum has.
-    _hidden = frozenset(dir(Enum)) | {"mro"}
+    # A member must not hide what every enum has; dir() of an enum does not say all of it.
+    _hidden = frozenset().union(*map(vars, Enum.__mro__)) | {"mro"}
 
     @classmethod
     def of(cls, spec: EnumSpec, types: Types, scope: Scope) -> EnumClass:
@@ -197,7 +198,7 @@ def _default_value(field: FieldSpec, value: Any, types: Types, scope: Scope) -> 
     if field.element is datetime:
         return f"{scope.module('datetime')}.datetime.fromisoformat({source(value)})"
     if field.element is timedelta:
-        return f"{scope.module('datetime')}.timedelta(seconds={value.removesuffix('s')})"
+        return f"{scope.module('datetime')}.timedelta({_duration(value)})"
     if field.element is bytes:
         return source(b64decode(value))
     if field.element is float:
@@ -206,3 +207,11 @@ def _default_value(field: FieldSpec, value: Any, types: Types, scope: Scope) -> 
             repr(number) if math.isfinite(number) else f"{scope.builtin('float')}({source(value)})"
         )
     return source(value) if isinstance(value, str) else repr(value)
+
+
+def _duration(value: str) -> str:
+    """Return the arguments of ``timedelta`` for what protobuf's JSON has: ``1.5s``."""
+    microseconds = int(Decimal(value.removesuffix("s")) * 1_000_000)
+    seconds, rest = divmod(microseconds, 1_000_000)
+    parts = {"seconds": seconds, "microseconds": rest}
+    return ", ".join(f"{unit}={number}" for unit, number in parts.items() if number) or "0"

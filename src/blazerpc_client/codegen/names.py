@@ -30,22 +30,37 @@ def class_names(
 ) -> dict[str, str]:
     """Return the names of all classes of a package, clients included, by full name.
 
-    ``Outer.Inner`` is ``OuterInner``. Where two would have one name, both get their packages'; of
-    ``FooService`` and ``Foo`` the first is ``FooServiceClient`` then.
+    ``Outer.Inner`` is ``OuterInner``, or ``Outer_Inner`` where its package has the first already.
+    Where two packages have one name, both get their packages'; of ``FooService`` and ``Foo`` the
+    first is ``FooServiceClient`` then. A client keeps its name whatever else has it.
     """
-    short = {spec.full_name: spec.name.replace(".", "") for spec in specs}
-    packages = {spec.full_name: spec.package for spec in specs}
-    clients = Counter(service.client_name for service in services)
-    for service in services:
-        alone = clients[service.client_name] == 1
-        name = f"{service.full_name.rpartition('.')[2]}Client"
-        short[service.full_name] = service.client_name if alone else name
-        packages[service.full_name] = service.package
-    uses = Counter(short.values())
-    names: dict[str, str] = {}
-    for full_name, name in sorted(short.items()):
-        qualified = _camel_case(packages[full_name]) + name if uses[name] > 1 else name
+    names = _client_names(services)
+    clients = frozenset(names.values())
+    short: dict[tuple[str, str], str] = {}  # by package and name
+    for spec in sorted(specs, key=lambda spec: (spec.name.count("."), spec.full_name)):
+        name = spec.name.replace(".", "")
+        if (spec.package, name) in short:
+            name = spec.name.replace(".", "_")
+        short[spec.package, name] = spec.full_name
+    uses = Counter(name for _, name in short)
+    for (package, name), full_name in sorted(short.items(), key=lambda item: item[1]):
+        shared = uses[name] > 1 or name in clients
+        qualified = _camel_case(package) + name if shared else name
         names[full_name] = _free(qualified, {*names.values(), *_MODULE_NAMES})
+    return names
+
+
+def _client_names(services: Sequence[ServiceSpec]) -> dict[str, str]:
+    """Return the names of the clients, by the full names of their services."""
+    uses = Counter(service.client_name for service in services)
+    names: dict[str, str] = {}
+    for service in services:
+        name = service.client_name
+        if uses[name] > 1:
+            name = f"{service.full_name.rpartition('.')[2]}Client"
+        if name in names.values():
+            name = _camel_case(service.package) + name
+        names[service.full_name] = _free(name, {*names.values(), *_MODULE_NAMES})
     return names
 
 

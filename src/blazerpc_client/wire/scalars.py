@@ -80,7 +80,8 @@ def _bool(value: object) -> bool:
     return bool(value)
 
 
-def _string(value: object) -> str:
+def check_text(value: object) -> str:
+    """Return ``value`` as a plain ``str``; raise ``WireError`` unless it is one that UTF-8 has."""
     if not isinstance(value, str):
         raise _expected("str", value)
     if not value.isascii():
@@ -110,7 +111,7 @@ SCALARS: Final[dict[int, Scalar]] = {
     FieldDescriptor.TYPE_FIXED64: Scalar("fixed64", int, _uint64),
     FieldDescriptor.TYPE_FIXED32: Scalar("fixed32", int, _uint32),
     FieldDescriptor.TYPE_BOOL: Scalar("bool", bool, _bool),
-    FieldDescriptor.TYPE_STRING: Scalar("string", str, _string),
+    FieldDescriptor.TYPE_STRING: Scalar("string", str, check_text),
     FieldDescriptor.TYPE_BYTES: Scalar("bytes", bytes, _bytes),
     FieldDescriptor.TYPE_UINT32: Scalar("uint32", int, _uint32),
     FieldDescriptor.TYPE_SFIXED32: Scalar("sfixed32", int, _int32),

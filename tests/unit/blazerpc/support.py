@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import pytest
 from grpclib.client import Channel
-from grpclib.const import Cardinality
+from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.exceptions import GRPCError
 
-from blazerpc import BlazeApp, BlazeClient, ServeOptions
+from blazerpc import BlazeApp, BlazeClient, ServeOptions, ValidationError
+from blazerpc.runtime import ModelInfo
 from blazerpc.server import GRPCServer
 
 #: How long a test waits for what should come at once: its end means that it never came.
@@ -32,6 +35,19 @@ class RawCodec(CodecBase):
 
     def decode(self, data: bytes, message_type: Any) -> Any:
         return data
+
+
+@dataclass
+class Answer:
+    """What a call has brought: messages, an error, trailing metadata."""
+
+    messages: list[bytes] = dataclass_field(default_factory=list)
+    error: GRPCError | None = None
+    trailing: dict[str, str | bytes] = dataclass_field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        return Status.OK if self.error is None else self.error.status
 
 
 class Running:
@@ -56,6 +72,32 @@ class Running:
             async with asyncio.timeout(PATIENCE):
                 await self.call(rpc, request, timeout=timeout)
         return caught.value
+
+    async def answer(
+        self,
+        rpc: str,
+        request: bytes = b"",
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+    ) -> Answer:
+        """Return all that comes back of such a call, of a unary model or of a stream."""
+        path, answer = f"/blazerpc.InferenceService/Predict{rpc}", Answer()
+        cardinality = Cardinality.UNARY_STREAM
+        async with asyncio.timeout(PATIENCE):
+            stream = self.channel.request(
+                path, cardinality, bytes, bytes, timeout=timeout, metadata=metadata
+            )
+            try:
+                async with stream:
+                    await stream.send_message(request, end=True)
+                    while (message := await stream.recv_message()) is not None:
+                        answer.messages.append(message)
+            except GRPCError as error:
+                answer.error = error
+        assert stream.trailing_metadata is not None
+        answer.trailing = dict(stream.trailing_metadata)
+        return answer
 
     async def stop(self) -> None:
         """Stop, and wait until all calls have ended."""
@@ -99,6 +141,22 @@ async def serving(app: BlazeApp, *, grace: float = 0.5) -> AsyncIterator[Running
 async def client_of(app: BlazeApp, run: Running) -> AsyncIterator[BlazeClient]:
     async with BlazeClient("127.0.0.1", run.port, app.registry) as client:
         yield client
+
+
+def registered(func: Callable[..., object], **options: Any) -> ModelInfo:
+    """Return the model that ``func`` is, as ``BlazeApp.model`` registers it."""
+    app = BlazeApp()
+    app.model("my-model", **options)(func)
+    return app.registry.get("my-model")
+
+
+def refusal(func: Callable[..., object], **options: Any) -> str:
+    """Return what such a registration is refused with, after the name of the model."""
+    with pytest.raises(ValidationError) as caught:
+        registered(func, **options)
+    text = str(caught.value)
+    assert text.startswith("model 'my-model'")
+    return text.removeprefix("model 'my-model'").lstrip(":, ")
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -115,6 +115,13 @@ async def test_an_app_without_models_cannot_be_served() -> None:
         await BlazeApp("empty").serve(port=0)
 
 
+def test_a_server_of_several_processes_is_refused() -> None:
+    app = BlazeApp()
+    app.model("double")(double)
+    with pytest.raises(ConfigurationError, match="one process; for more, run blaze serve --worke"):
+        app.server(ServeOptions(workers=2))
+
+
 @pytest.mark.parametrize(("host", "port", "named"), [("", 1, "host"), ("127.0.0.1", 1 << 16, "po")])
 async def test_an_address_out_of_bounds_is_refused(host: str, port: int, named: str) -> None:
     app = BlazeApp()

@@ -43,6 +43,12 @@ def test_an_empty_host_is_refused_by_name() -> None:
         ServeOptions(host="")
 
 
+@given(st.integers().filter(lambda workers: not 1 <= workers <= 1024))
+def test_a_number_of_workers_out_of_its_bounds_is_refused_by_name(workers: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"^workers is {workers}; it must be 1 to 1024$"):
+        ServeOptions(workers=workers)
+
+
 @given(st.integers(max_value=0))
 def test_a_batch_of_less_than_one_is_refused_by_name(size: int) -> None:
     with pytest.raises(ConfigurationError, match=f"^max_batch_size is {size}; .* at least 1$"):

@@ -183,6 +183,30 @@ def test_metadata_that_grpc_cannot_carry_is_refused(metadata: dict[str, str | by
     assert error.value.field == "metadata"
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"token": "hunter2\n"},
+        {"token": b"hunter2"},
+        {"token-bin": "hunter2"},
+        {"Token": "hunter2"},
+        {"grpc-token": "hunter2"},
+    ],
+)
+def test_an_error_names_the_key_and_keeps_the_value(metadata: dict[str, str | bytes]) -> None:
+    (key,) = metadata
+    with pytest.raises(InvalidArgument) as error:
+        CallOptions(metadata=metadata)
+    assert repr(key) in str(error.value)
+    assert "hunter2" not in repr(error.value) + str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_options_show_the_keys_of_metadata_alone() -> None:
+    shown = repr(CallOptions(timeout=2, metadata={"token": "hunter2", "raw-bin": b"hunter2"}))
+    assert shown == "CallOptions(timeout=2, metadata={'token': ..., 'raw-bin': ...})"
+
+
 async def test_a_call_is_answered() -> None:
     async with serving_handlers(Echo()) as target:
         assert await say(target) == "a"

@@ -17,6 +17,7 @@ from blazerpc.server import Middleware
 from blazerpc_client import (
     BlazeClient,
     DeadlineExceeded,
+    FailedPrecondition,
     Internal,
     InvalidArgument,
     NotFound,
@@ -330,10 +331,11 @@ async def test_many_calls_share_one_connection(client: BlazeClient, seen: Seen) 
     assert len(seen.calls) == 20
 
 
-async def test_a_closed_client_connects_again(target: str) -> None:
+async def test_a_closed_client_makes_no_calls(target: str) -> None:
     client = BlazeClient(*host_and_port(target))
     assert await client.predict("greet:2", name="a") == "Dear a"
     await client.close()
-    assert await client.predict("greet:2", name="b") == "Dear b"
-    await client.close()
+    for closed in (client, client.with_options(timeout=5)):
+        with pytest.raises(FailedPrecondition, match="the client is closed"):
+            await closed.predict("greet:2", name="b")
     await client.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from blazerpc import BlazeApp
@@ -152,6 +153,89 @@ CHANGES = [
         point("x: int", "y: int") + GIVES_POINT,
         ["compatible: Point.y: a new field was added"],
     ),
+    # Sizes: what each has to be, and which have to agree.
+    (
+        "(x: TensorInput[np.int8, 'n', 'n']) -> int",
+        "(x: TensorInput[np.int8, 'k', 'k']) -> int",
+        [],
+    ),
+    (
+        "(x: TensorInput[np.int8, 'n', 'm']) -> int",
+        "(x: TensorInput[np.int8, 'n', 'n']) -> int",
+        ["breaking: MRequest.x: shape (n, m) → (n, n)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 'n', 'n']) -> int",
+        "(x: TensorInput[np.int8, 'n', 'm']) -> int",
+        ["compatible: MRequest.x: shape (n, n) → (n, m)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 'n'], y: TensorInput[np.int8, 'm']) -> int",
+        "(x: TensorInput[np.int8, 'n'], y: TensorInput[np.int8, 'n']) -> int",
+        ["breaking: MRequest.x: shape (n,)", "breaking: MRequest.y: shape (m,) → (n,)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 3], y: TensorInput[np.int8, 4]) -> int",
+        "(x: TensorInput[np.int8, 'n'], y: TensorInput[np.int8, 'n']) -> int",
+        ["breaking: MRequest.x: shape (3,)", "breaking: MRequest.y: shape (4,) → (n,)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 3], y: TensorInput[np.int8, 3]) -> int",
+        "(x: TensorInput[np.int8, 'n'], y: TensorInput[np.int8, 'n']) -> int",
+        ["compatible: MRequest.x: shape (3,)", "compatible: MRequest.y: shape (3,) → (n,)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 'n']) -> TensorOutput[np.int8, 'n']",
+        "(x: TensorInput[np.int8, 'n']) -> TensorOutput[np.int8, 'm']",
+        ["breaking: MResponse.result: shape (n,) → (m,)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 'n']) -> TensorOutput[np.int8, 'm']",
+        "(x: TensorInput[np.int8, 'n']) -> TensorOutput[np.int8, 'n']",
+        ["compatible: MResponse.result: shape (m,) → (n,)"],
+    ),
+    (
+        "(x: TensorInput[np.int8, 'n'], y: TensorInput[np.int8, 'm']) -> int",
+        "(y: TensorInput[np.int8, 'n'], x: TensorInput[np.int8, 'm']) -> int",
+        ["breaking: MRequest.x: number 1 → 2", "breaking: MRequest.y: number 2 → 1"],
+    ),
+    # Absence: None, or the default.
+    (
+        point("y: int = 3") + GIVES_POINT,
+        point("y: int | None = None") + GIVES_POINT,
+        ["breaking: Point.y: default 3 → None"],
+    ),
+    (
+        point("y: int | None = None") + GIVES_POINT,
+        point("y: int = 3") + GIVES_POINT,
+        ["compatible: Point.y: default None → 3"],
+    ),
+    (
+        point("y: int | None = None") + TAKES_POINT,
+        point("y: int = 3") + TAKES_POINT,
+        ["breaking: Point.y: default None → 3"],
+    ),
+    (
+        point("y: int = 3") + TAKES_POINT,
+        point("y: int = 4") + TAKES_POINT,
+        ["compatible: Point.y: default 3 → 4"],
+    ),
+    (
+        "(x: int | None = None) -> int",
+        "(x: int = 3) -> int",
+        ["compatible: MRequest.x: default None → 3"],
+    ),
+    # Names of classes are not on the wire.
+    (
+        point("x: int") + TAKES_POINT,
+        point("x: int").replace("Point", "Place") + TAKES_POINT.replace("Point", "Place"),
+        ["compatible: MRequest.p: Point is called Place"],
+    ),
+    (
+        point("x: int") + TAKES_POINT,
+        point("x: str").replace("Point", "Place") + TAKES_POINT.replace("Point", "Place"),
+        ["compatible: MRequest.p: Point is called Place", "breaking: Point.x: int (int64) → str"],
+    ),
     # Both: the worse of the two.
     (
         point("x: Literal['a']") + BOTH,
@@ -219,3 +303,66 @@ def test_a_method_may_begin_to_take_a_stream() -> None:
 def test_classes_that_hold_themselves_are_compared_once() -> None:
     schema = build_schema(rows.app.registry)
     assert compare(schema, schema) == []
+
+
+ZOO = """
+name: "zoo.proto" package: "zoo" syntax: "proto3"
+message_type {
+  name: "M"
+  field { name: "a" number: 1 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "b" number: 2 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  MORE
+}
+message_type { name: "Empty" }
+service {
+  name: "S"
+  method { name: "Go" input_type: ".zoo.REQUEST" output_type: ".zoo.RESPONSE" }
+}
+"""
+ONEOF = 'oneof_decl { name: "c" }'
+
+
+@pytest.mark.parametrize(
+    ("request_type", "response_type", "together", "alone"),
+    [("M", "Empty", "breaking", "compatible"), ("Empty", "M", "compatible", "breaking")],
+)
+def test_fields_come_into_a_oneof_and_leave_it(
+    request_type: str, response_type: str, together: str, alone: str
+) -> None:
+    def schema(*, oneof: bool) -> Schema:
+        text = ZOO.replace("REQUEST", request_type).replace("RESPONSE", response_type)
+        text = text.replace("MORE", ONEOF if oneof else "")
+        if oneof:
+            text = text.replace("LABEL_OPTIONAL }", "LABEL_OPTIONAL oneof_index: 0 }")
+        return Schema([text_format.Parse(text, FileDescriptorProto())])
+
+    def told(old: Schema, new: Schema) -> list[str]:
+        found = [change for change in compare(old, new) if "oneof" in change.what]
+        return [f"{change.verdict} {change.where}: {change.what}" for change in found]
+
+    apart, one = schema(oneof=False), schema(oneof=True)
+    fields = ("zoo.M.a", "zoo.M.b")
+    assert told(apart, one) == [f"{together} {field}: no oneof → c" for field in fields]
+    assert told(one, apart) == [f"{alone} {field}: c → no oneof" for field in fields]
+
+
+@pytest.mark.parametrize(
+    ("request_type", "response_type", "verdicts"),
+    [("M", "Empty", ["breaking", "breaking"]), ("Empty", "M", ["compatible", "breaking"])],
+)
+def test_a_field_of_another_service_becomes_optional_and_back(
+    request_type: str, response_type: str, verdicts: list[str]
+) -> None:
+    def schema(*, optional: bool) -> Schema:
+        text = ZOO.replace("REQUEST", request_type).replace("RESPONSE", response_type)
+        text = text.replace("MORE", ONEOF if optional else "")
+        if optional:
+            presence = "LABEL_OPTIONAL proto3_optional: true oneof_index: 0 }"
+            text = text.replace("LABEL_OPTIONAL }", presence, 1)
+        return Schema([text_format.Parse(text, FileDescriptorProto())])
+
+    plain, optional = schema(optional=False), schema(optional=True)
+    told = [compare(plain, optional), compare(optional, plain)]
+    assert [[str(change.verdict) for change in changes] for changes in told] == [
+        [verdict] for verdict in verdicts
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pytest
 from inference_client import InferenceClient
 from rows_client import Document
 from rows_client import InferenceClient as RowsClient
+from zoo_client import SyncZooServiceClient
 
 from blazerpc_client import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unimplemented
 from blazerpc_client.testing import FakeServer
@@ -116,6 +118,23 @@ async def test_what_a_function_raises_the_call_raises(error: Exception) -> None:
     assert await anext(results) == "first"
     with pytest.raises(type(error), match="no"):
         await anext(results)
+
+
+def test_what_cannot_be_answered_is_told() -> None:
+    blocking: Any = SyncZooServiceClient
+    with pytest.raises(TypeError, match="is no generated client; a blocking one has no fake"):
+        FakeServer(blocking)
+    server = FakeServer(InferenceClient)
+    method: Any = InferenceClient.with_options
+    with pytest.raises(ValueError, match="with_options is no method of InferenceClient that mak"):
+        server.answers(method)
+
+    def sentiment(*, text: str) -> float:
+        return 0.0
+
+    server.answers(InferenceClient.predict_sentiment)(sentiment)
+    with pytest.raises(ValueError, match="predict_sentiment is answered already"):
+        server.answers(InferenceClient.predict_sentiment)(sentiment)
 
 
 async def test_deadlines_pass() -> None:

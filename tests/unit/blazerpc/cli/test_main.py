@@ -90,6 +90,7 @@ def test_a_port_in_use_is_one_line(here: Path) -> None:
         ("--port", "65536", "port is 65536"),
         ("--port", "-1", "port is -1"),
         ("--grace", "-1", "grace_period is -1"),
+        ("--workers", "0", "workers is 0"),
     ],
 )
 def test_an_option_out_of_range_is_one_line(
@@ -114,7 +115,11 @@ def test_a_command_that_is_called_wrongly_shows_its_usage(here: Path, arguments:
     ("arguments", "words"),
     [
         ([], ["serve", "proto", "client"]),
-        (["serve"], ["MODULE:ATTR", "--host", "127.0.0.1", "--port", "50051", "--grace"]),
+        (
+            ["serve"],
+            ["MODULE:ATTR", "--host", "127.0.0.1", "--port", "50051", "--grace", "--workers"],
+        ),
+        (["serve"], ["--reload"]),
         (["proto"], ["MODULE:ATTR", "--output-dir"]),
         (["client"], ["gen"]),
         (["client", "gen"], ["--from", "--out", "--package", "--service"]),

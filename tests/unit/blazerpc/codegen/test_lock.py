@@ -172,3 +172,32 @@ def test_protobufs_own_numbers_are_left_out(tmp_path: Path) -> None:
     export_proto(app, tmp_path, tmp_path / "schema.lock")
     assert numbers("(a: int, b: int) -> int", tmp_path) == {"a": 18_999, "b": 20_000}
     build_schema(app.registry, SchemaLock.read(tmp_path / "schema.lock"))
+
+
+@pytest.mark.parametrize(
+    ("field", "number", "told"),
+    [
+        ("b", 1, r"MRequest\.a and MRequest\.b both have the number 1; take out the one"),
+        ("a", 0, r"MRequest\.a has the number 0, which no field can have"),
+        ("a", -1, r"MRequest\.a has the number -1,"),
+        ("a", 19_500, r"MRequest\.a has the number 19500,"),
+        ("a", 1 << 29, r"MRequest\.a has the number 536870912,"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(
+    field: str, number: int, told: str, tmp_path: Path
+) -> None:
+    # What a merge of two branches, or a hand, makes of it.
+    export("(a: int, b: str) -> int", tmp_path)
+    path = tmp_path / "schema.lock"
+    data = json.loads(path.read_text())
+    data["messages"]["MRequest"][field]["number"] = number
+    path.write_text(json.dumps(data))
+    with pytest.raises(ConfigurationError, match=told):
+        SchemaLock.read(path)
+
+
+def test_a_lock_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    export("(a: int) -> int", tmp_path)
+    assert sorted(file.name for file in tmp_path.glob("*lock*")) == ["schema.lock"]
+    assert (tmp_path / "schema.lock").stat().st_mode & 0o777 == 0o644

@@ -15,7 +15,8 @@ import numpy as np
 import pydantic
 import pydantic.dataclasses
 import pytest
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, Shaped
+from typing_extensions import TypeAliasType
 
 from blazerpc import BlazeApp, InferenceError, ValidationError
 from blazerpc.codegen.schema import service_file
@@ -182,8 +183,11 @@ class Unspecified(enum.Enum):
         (Odd, r"Odd\.GRÜN: a name on the wire is ASCII"),
         (Nothing, "Nothing is an enum without members"),
         (Float[np.ndarray, "n"], "stands for several dtypes; name one, as Float32 does"),
-        (Float32[np.ndarray, "..."], r"'\.\.\.' is no tensor dimension"),
-        (Float32[np.ndarray, "n+1"], r"'n\+1' is no tensor dimension"),
+        (Shaped[np.ndarray, "n"], "stands for several dtypes; name one, as Float32 does"),
+        (Float32[np.ndarray, "..."], r"'\.\.\.' in jaxtyping's shape has no form"),
+        (Float32[np.ndarray, "n+1"], r"'n\+1' in jaxtyping's shape has no form"),
+        (Float32[np.ndarray, "_ 2"], r"'_' in jaxtyping's shape has no form"),
+        (Literal["\ud800"], "not valid Unicode text"),
         (dataclass_of(int, name="TensorProto"), "has the name of a message of BlazeRPC itself"),
         (dataclass_of(int, name="Model0Request"), "has the name of a message of model 'model0'"),
     ],
@@ -301,6 +305,25 @@ def test_a_pydantic_dataclass_has_pydantics_defaults() -> None:
     assert row.make({"x": None}) == Counted(3)
     with pytest.raises(WireError, match="x: Input should be greater than or equal to 0"):
         row.make({"x": -1})
+
+
+def test_jaxtypings_bool_is_one_dtype() -> None:
+    assert str(row_of(Bool[np.ndarray, "n 2"])) == "bool (n, 2)"
+
+
+def test_aliases_are_followed_wherever_they_stand() -> None:
+    # What `type Key = str` makes, in the syntax of Python 3.12.
+    key = TypeAliasType("key", str)
+    assert str(row_of(dict[key, int])) == "dict[str, int]"
+    numbers = TypeAliasType("numbers", Iterator[int])
+
+    def count(n: int) -> Any:
+        yield from range(n)
+
+    count.__annotations__["return"] = numbers
+    app = BlazeApp()
+    app.model("count")(count)
+    assert app.registry.get("count").streaming
 
 
 def test_values_of_enums_have_one_scope() -> None:

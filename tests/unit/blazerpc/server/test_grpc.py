@@ -5,8 +5,9 @@ import socket
 
 import pytest
 from grpclib.const import Status
+from grpclib.exceptions import StreamTerminatedError
 
-from blazerpc import BlazeApp, ConfigurationError, ServeOptions
+from blazerpc import BlazeApp, BlazeClient, ConfigurationError, ServeOptions
 from blazerpc.server import GRPCServer
 from tests.unit.blazerpc.support import PATIENCE, serving
 
@@ -46,6 +47,48 @@ async def test_an_address_in_use_is_told_with_the_systems_reason() -> None:
         told = rf"cannot listen on 127\.0\.0\.1:{port}: .*in use"
         with pytest.raises(ConfigurationError, match=told):
             await app_of_one().server(ServeOptions()).listen("127.0.0.1", port)
+
+
+async def test_a_socket_that_is_bound_already_is_listened_on_and_closed_at_the_end() -> None:
+    server, sock = app_of_one().server(ServeOptions()), socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    await server.listen(sock=sock)
+    assert server.port == sock.getsockname()[1]
+    async with BlazeClient("127.0.0.1", server.port) as client:
+        assert await client.predict("double", x=4) == 8
+    await server.stop()
+    await server.wait()
+    assert sock.fileno() == -1
+
+
+async def test_two_servers_that_say_so_share_a_port() -> None:
+    first, second = (app_of_one().server(ServeOptions()) for _ in range(2))
+    await first.listen("127.0.0.1", 0, reuse_port=True)
+    await second.listen("127.0.0.1", first.port, reuse_port=True)
+    assert first.port == second.port
+    for server in (first, second):
+        await server.stop()
+        await server.wait()
+
+
+async def test_a_hurried_stop_does_not_wait_for_calls_in_flight() -> None:
+    called = asyncio.Event()
+    app = BlazeApp()
+
+    @app.model("held")
+    async def held(x: int) -> int:
+        called.set()
+        await asyncio.Event().wait()
+        return x
+
+    async with serving(app, grace=600) as run:
+        call = asyncio.create_task(run.call("Held", b"\x08\x07"))
+        await called.wait()
+        await run.server.stop()
+        await run.server.stop(hurry=True)
+        with pytest.raises(StreamTerminatedError):
+            async with asyncio.timeout(PATIENCE):
+                await call
 
 
 async def test_stopping_twice_is_stopping_once() -> None:

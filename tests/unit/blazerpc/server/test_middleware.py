@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 
 import pytest
 from grpclib.const import Cardinality, Status
 from grpclib.events import RecvRequest, SendTrailingMetadata
 from grpclib.exceptions import GRPCError
-from prometheus_client import CollectorRegistry
 
 from blazerpc import BlazeApp, ConfigurationError
-from blazerpc.server import ExceptionMiddleware, LoggingMiddleware, MetricsMiddleware, Middleware
+from blazerpc.server import ExceptionMiddleware, Middleware
 from blazerpc.server.calls import Call
-from tests.unit.blazerpc.support import Running, serving, unary, until
+from tests.unit.blazerpc.support import Running, serving
 
 MODELS = "/blazerpc.InferenceService/Predict"
 WAIT = b"\x08\x01"
@@ -55,77 +53,6 @@ def make_app(gate: Gate, *middleware: Middleware) -> BlazeApp:
 @pytest.fixture
 def gate() -> Gate:
     return Gate()
-
-
-async def test_counters_match_the_calls_made(gate: Gate) -> None:
-    registry = CollectorRegistry()
-    async with serving(make_app(gate, MetricsMiddleware(registry))) as run:
-        # Many at once, that end in another order than they began, and some that fail.
-        held = [asyncio.create_task(run.call("Echo", WAIT)) for _ in range(20)]
-        await until(lambda: gate.waiting == 20)
-        for _ in range(7):
-            await run.call("Echo", b"")
-        for _ in range(5):
-            await run.failure("Fail")
-        await run.failure("Echo", b"\xff")
-        gate.open.set()
-        await asyncio.gather(*held)
-        for rpc in ("Made", "Up", "Names"):
-            await run.failure(rpc)
-        await unary(run.channel, f"{MODELS}Count", b"\x08\x01")
-    counted = {
-        (labels["method"], labels["status"]): sample.value
-        for metric in registry.collect()
-        for sample in metric.samples
-        if sample.name == "blazerpc_requests_total" and (labels := sample.labels)
-    }
-    assert counted == {
-        (f"{MODELS}Echo", "OK"): 27,
-        (f"{MODELS}Echo", "INVALID_ARGUMENT"): 1,
-        (f"{MODELS}Fail", "INTERNAL"): 5,
-        (f"{MODELS}Count", "OK"): 1,
-        # A name that a client makes up is no label.
-        ("_OTHER", "UNIMPLEMENTED"): 3,
-    }
-    name = "blazerpc_request_duration_seconds_count"
-    assert registry.get_sample_value(name, {"method": f"{MODELS}Echo"}) == 28
-
-
-async def test_a_call_that_its_client_gives_up_counts_as_cancelled(gate: Gate) -> None:
-    registry = CollectorRegistry()
-    async with serving(make_app(gate, MetricsMiddleware(registry))) as run:
-        call = asyncio.create_task(run.call("Echo", WAIT))
-        await until(lambda: gate.waiting == 1)
-        call.cancel()
-        labels = {"method": f"{MODELS}Echo", "status": "CANCELLED"}
-        await until(
-            lambda: registry.get_sample_value("blazerpc_requests_total", labels) is not None
-        )
-    assert registry.get_sample_value("blazerpc_requests_total", labels) == 1
-
-
-async def test_two_servers_can_count_in_one_registry(gate: Gate) -> None:
-    registry = CollectorRegistry()
-    for _ in range(2):
-        async with serving(make_app(gate, MetricsMiddleware(registry))) as run:
-            await run.call("Echo", b"")
-    labels = {"method": f"{MODELS}Echo", "status": "OK"}
-    assert registry.get_sample_value("blazerpc_requests_total", labels) == 2
-
-
-async def test_every_call_is_a_line_in_the_log(
-    gate: Gate, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "blazerpc.middleware")
-    async with serving(make_app(gate, LoggingMiddleware())) as run:
-        await run.call("Echo", b"")
-        await run.failure("Nothing")
-    lines = [r.getMessage().split() for r in caplog.records if r.name == "blazerpc.middleware"]
-    assert [line[:2] for line in lines] == [
-        [f"{MODELS}Echo", "OK"],
-        [f"{MODELS}Nothing", "UNIMPLEMENTED"],
-    ]
-    assert all(line[2].endswith("ms") and line[3].startswith("127.0.0.1:") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +102,10 @@ class Recorder(Middleware):
         self._seen.append(f"{self._name} response {event.status.name}")
         event.metadata.add("answered-by", self._name)
 
+    def on_start(self, call: Call) -> None:
+        assert call.status is None
+        self._seen.append(f"{self._name} start")
+
     def on_finish(self, call: Call) -> None:
         assert call.status is not None
         self._seen.append(f"{self._name} finish {call.status.name}")
@@ -194,8 +125,8 @@ async def test_the_first_middleware_sees_a_call_first(gate: Gate) -> None:
     seen: list[str] = []
     async with serving(make_app(gate, Recorder("a", seen), Recorder("b", seen))) as run:
         await run.call("Echo", b"")
-    assert seen[:2] == ["a request", "b request"]
-    assert sorted(seen[2:]) == ["a finish OK", "a response OK", "b finish OK", "b response OK"]
+    assert seen[:4] == ["a start", "b start", "a request", "b request"]
+    assert sorted(seen[4:]) == ["a finish OK", "a response OK", "b finish OK", "b response OK"]
 
 
 async def test_a_call_that_is_refused_is_finished_too(gate: Gate) -> None:
@@ -205,6 +136,17 @@ async def test_a_call_that_is_refused_is_finished_too(gate: Gate) -> None:
         error = await run.failure("Echo")
         assert (error.status, error.message) == (Status.PERMISSION_DENIED, "not you")
     assert seen.count("a finish PERMISSION_DENIED") == 1
+
+
+async def test_one_behind_a_refusal_sees_the_beginning_and_the_end(gate: Gate) -> None:
+    seen: list[str] = []
+    refusing = Refusing(GRPCError(Status.PERMISSION_DENIED, "not you"))
+    async with serving(make_app(gate, refusing, Recorder("b", seen))) as run:
+        await run.failure("Echo")
+    assert [line for line in seen if "response" not in line] == [
+        "b start",
+        "b finish PERMISSION_DENIED",
+    ]
 
 
 async def test_a_middleware_that_fails_is_internal_and_tells_the_log(
@@ -218,7 +160,10 @@ async def test_a_middleware_that_fails_is_internal_and_tells_the_log(
 
 
 class Failing(Middleware):
-    """Fails where the call is decided already."""
+    """Fails where the call goes on regardless."""
+
+    def on_start(self, call: Call) -> None:
+        raise RuntimeError("start")
 
     async def on_response(self, event: SendTrailingMetadata) -> None:
         raise RuntimeError("response")
@@ -232,6 +177,7 @@ async def test_an_observer_that_fails_does_not_fail_the_call(
 ) -> None:
     async with serving(make_app(gate, Failing())) as run:
         await run.call("Echo", b"")
+    assert "Failing failed at the beginning of a call" in caplog.text
     assert "Failing failed on a response" in caplog.text
     assert "Failing failed at the end of a call" in caplog.text
 

@@ -77,8 +77,15 @@ def test_a_client_is_no_message() -> None:
     text = f'message_type {{ name: "M" {one_field("TYPE_MESSAGE", ".a.FooClient")} }}'
     text += 'message_type { name: "FooClient" }'
     names = names_of(schema("a", text))
-    assert len(set(names.values())) == 3
-    assert names["a.FooClient"] != names["a.Foo"]
+    assert names == {"a.M": "M", "a.FooClient": "AFooClient", "a.Foo": "FooClient"}
+
+
+def test_a_nested_class_gives_way_to_one_of_the_name() -> None:
+    inner = one_field("TYPE_MESSAGE", ".a.M.N").replace("}", "} ")
+    other = one_field("TYPE_MESSAGE", ".a.MN").replace('"x" number: 1', '"y" number: 2')
+    text = f'message_type {{ name: "M" {inner} {other} nested_type {{ name: "N" }} }}'
+    names = names_of(schema("a", text + 'message_type { name: "MN" }'))
+    assert (names["a.M.N"], names["a.MN"]) == ("M_N", "MN")
 
 
 def test_two_services_whose_clients_would_be_one() -> None:
