@@ -170,9 +170,10 @@ def test_arrays_go_to_cuda_by_pinned_memory_and_back() -> None:
         array = received(np.arange(6).astype(dtype).reshape(2, 3))
         tensor = numpy_to_torch(array, device="cuda")
         assert tensor.is_cuda
-        back = torch_to_numpy(tensor.T)
-        np.testing.assert_array_equal(back, array.T)
+        back = torch_to_numpy(tensor)
+        np.testing.assert_array_equal(back, array)
         assert numpy_to_torch(back).is_pinned()
+        np.testing.assert_array_equal(torch_to_numpy(tensor.T), array.T)
 
 
 @needs_cuda
