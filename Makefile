@@ -38,8 +38,10 @@ demo: setup
 	$(BIN)/python -m examples.demo
 	$(BIN)/python -m examples.observability
 
+# What goes over the wire is tested on both kinds of HTTP/2.
 test: check
 	$(BIN)/python -m pytest -m 'not tensorflow'
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow' tests/integration tests/unit/blazerpc/server tests/unit/blazerpc_client/test_channel.py
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)

@@ -25,6 +25,7 @@ from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
+from blazerpc_client.transport.choice import Http
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -217,14 +218,21 @@ class BlazeApp:
             function = SklearnModel(estimator, method).as_function()
         self.model(name, version, **options)(function)
 
-    async def serve(self, host: str = "127.0.0.1", port: int = 50051) -> None:
+    async def serve(
+        self, host: str = "127.0.0.1", port: int = 50051, *, http: Http | None = None
+    ) -> None:
         """Serve all models, with health and reflection, until SIGINT or SIGTERM.
+
+        Args:
+            host: address to listen on.
+            port: likewise; 0 lets the system choose.
+            http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
 
         Raises:
             ConfigurationError: for an app without models, or an address that cannot be had.
             StartupError: when the lifespan or the construction of a model fails.
         """
-        options = ServeOptions(host=host, port=port)
+        options = ServeOptions(host=host, port=port, http=http)
         await self.server(options).start(options.host, options.port)
 
     def server(self, options: ServeOptions) -> GRPCServer:
@@ -250,7 +258,13 @@ class BlazeApp:
         names = model_names(self.registry.list_models())
         health = build_health_service([servicer], names, serving=False)
         handlers = build_reflection_service([servicer, health], servicer.schema)
-        return GRPCServer(handlers, middleware=middleware, grace_period=options.grace_period)
+        return GRPCServer(
+            handlers,
+            middleware=middleware,
+            grace_period=options.grace_period,
+            http=options.http,
+            limits=options.limits,
+        )
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:
         """Return the middleware, with what the options ask for and it lacks."""

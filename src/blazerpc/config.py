@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 from blazerpc.exceptions import ConfigurationError
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 
 
 class LogLevel(StrEnum):
@@ -101,6 +103,8 @@ class ServeOptions:
             choose; None for none. With it calls are counted without a ``MetricsMiddleware``, too.
         metrics_host: address of that endpoint; None for that of the server.
         log: what ``blaze serve`` logs, and how.
+        http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what clients may ask of BlazeRPC's HTTP/2.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -115,6 +119,8 @@ class ServeOptions:
     metrics_port: int | None = None
     metrics_host: str | None = None
     log: LogOptions = field(default_factory=LogOptions)
+    http: Http | None = None
+    limits: Limits = DEFAULT
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
@@ -124,6 +130,7 @@ class ServeOptions:
         holds = self.metrics_port is None or 0 <= self.metrics_port < 1 << 16
         _check(holds, "metrics_port", self.metrics_port, "0 to 65535")
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
+        _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
 
 
 def check_max_concurrent_requests(value: int) -> int:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StreamMethod,
         UnaryMethod,
     )
+    from blazerpc_client.transport.limits import Limits
     from blazerpc_client.verify import SchemaMismatchWarning
 else:
     __getattr__ = lazy_names(
@@ -74,6 +75,8 @@ else:
                 "UnaryMethod",
             ],
             "specs": [],
+            "transport": [],
+            "transport.limits": ["Limits"],
             "verify": ["SchemaMismatchWarning"],
             "wire": [],
         },
@@ -92,6 +95,7 @@ __all__ = [
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
+    "Limits",
     "Metadata",
     "NotFound",
     "OutOfRange",

@@ -5,33 +5,28 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar
 
-import grpclib.client
 from google.protobuf.message import Message
-from grpclib.const import Cardinality, Status
+from grpclib.const import Cardinality
 from grpclib.metadata import Deadline
-from multidict import MultiDict
 
+from blazerpc_client.call import ClientCall
 from blazerpc_client.errors import (
-    AnsweredError,
     FailedPrecondition,
     Internal,
     InvalidArgument,
     RpcError,
     translated,
 )
-from blazerpc_client.metadata import (
-    ReceivedMetadata,
-    Recorder,
-    check_metadata,
-    current_recorder,
-    received,
-    redacted,
-)
+from blazerpc_client.grpclib_channel import GrpclibChannel
+from blazerpc_client.metadata import check_metadata, current_recorder, redacted
+from blazerpc_client.transport.calling import TransportChannel
+from blazerpc_client.transport.choice import Http, chosen_http
+from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.stream import UnprocessedError
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -41,6 +36,10 @@ Metadata = Mapping[str, str | bytes]
 # A grpc-timeout has eight digits at most, and seconds are the largest unit in use here.
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _MAX_TIMEOUT: Final = 99_999_999
+
+#: How often a call is sent again that its server has done nothing of: gRPC's transparent retry.
+#: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+_RETRIES: Final = 2
 
 
 class Rpc(Protocol):
@@ -129,76 +128,6 @@ def _is_host(host: str) -> bool:
     return "\0" not in host
 
 
-class _GrpclibStream(grpclib.client.Stream[S, R]):
-    """A call that ends when its answer does.
-
-    grpclib waits for a status that an answer ended without, until the deadline if there is one. It
-    gives up a whole answer when the server then resets the stream, as RFC 9113, section 8.1, has a
-    server do that does not want the rest of the requests. And its own server leaves the
-    content-type out when it has no such method, which its client takes for an answer of something
-    that is not gRPC.
-
-    Attributes:
-        recorder: is told of the metadata, when the call has ended well.
-    """
-
-    recorder: Recorder | None = None
-
-    async def send_request(self, *, end: bool = False) -> None:
-        await super().send_request(end=end)
-        stream = self._stream
-        take_end, take_reset = stream.__ended__, stream.__terminated__
-
-        def ended() -> None:
-            take_end()
-            content_type = dict(stream.headers or ()).get("content-type", "")
-            if content_type.startswith("application/grpc"):
-                stream.__terminated__("the answer ended without a status")
-
-        def terminated(reason: str) -> None:
-            if stream.trailers is None and "grpc-status" not in dict(stream.headers or ()):
-                take_reset(reason)
-
-        stream.__ended__ = ended  # type: ignore[method-assign]  # grpclib has no hook for it
-        stream.__terminated__ = terminated  # type: ignore[method-assign]  # likewise
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await super().__aexit__(exc_type, exc_value, traceback)
-        if self.recorder is not None and exc_value is None:
-            self.recorder.initial, self.recorder.trailing = self._received()
-
-    def abort(self) -> None:
-        """Fail whatever waits for the answer."""
-        self._stream.__terminated__("no more requests")
-
-    def stop_sending(self) -> None:
-        """Leave out what has not been sent; the server has answered without it."""
-        self._end_done = True
-
-    def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
-        if "grpc-status" not in headers_map:
-            super()._raise_for_content_type(headers_map)
-
-    def _raise_for_grpc_status(self, status: Status, message: str | None, details: object) -> None:
-        if status is not Status.OK:
-            raise AnsweredError(status, message, details, self._received()[1])
-
-    def _received(self) -> tuple[ReceivedMetadata, ReceivedMetadata]:
-        """Return the initial and the trailing metadata.
-
-        They are read here, as grpclib leaves out all that begins with ``grpc-``.
-        """
-        headers, trailers = self._stream.headers or (), self._stream.trailers or ()
-        if "grpc-status" in dict(headers):  # an answer of one header block, which is its trailers
-            headers, trailers = (), headers
-        return received(headers), received(trailers)
-
-
 class _Sender:
     """Sends the requests of a call while its answers are received."""
 
@@ -206,7 +135,7 @@ class _Sender:
         self._requests = requests
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, stream: _GrpclibStream[Any, Any]) -> None:
+    def start(self, stream: ClientCall[Any, Any]) -> None:
         self._task = asyncio.create_task(self._send(stream))
 
     def failure(self) -> BaseException | None:
@@ -219,7 +148,7 @@ class _Sender:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _send(self, stream: _GrpclibStream[Any, Any]) -> None:
+    async def _send(self, stream: ClientCall[Any, Any]) -> None:
         # The calls that the iterable makes are not this one.
         current_recorder.set(None)
         try:
@@ -240,62 +169,39 @@ class _Sender:
         return True
 
 
-class _GrpclibChannel(grpclib.client.Channel):
-    """grpclib's channel, making such calls."""
-
-    @property
-    def connection(self) -> object | None:
-        """The connection that is open, None when there is none."""
-        return self._protocol if self._connected else None
-
-    def call(
-        self,
-        path: str,
-        cardinality: Cardinality,
-        request_class: type[S],
-        response_class: type[R],
-        options: CallOptions,
-    ) -> _GrpclibStream[S, R]:
-        timeout = options.timeout
-        return _GrpclibStream(
-            self,
-            path,
-            cast(Any, MultiDict(options.metadata)),
-            cardinality,
-            request_class,
-            response_class,
-            codec=self._codec,
-            status_details_codec=self._status_details_codec,
-            dispatch=self.__dispatch__,
-            deadline=None if timeout is None else Deadline.from_timeout(timeout),
-        )
-
-
 class Channel:
     """A connection to one server, made at the first call and again after it was lost.
 
     Args:
         target: ``HOST:PORT``.
+        http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what the server may ask of this package's HTTP/2.
 
     Attributes:
         target: likewise.
         observer: surrounds every call, but for those that read the schema.
 
     Raises:
-        InvalidArgument: for a target of another form.
+        InvalidArgument: for a target or ``http`` of another form.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, http: Http | None = None, limits: Limits = DEFAULT) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
         self.observer: CallObserver | None = None
-        self._channel: _GrpclibChannel | None = None
+        try:
+            self._http = chosen_http(http)
+        except ValueError as error:
+            raise InvalidArgument(str(error), field="http") from None
+        self._limits = limits
+        self._channel: GrpclibChannel | TransportChannel | None = None
         self._closed = False
 
     @property
     def connection(self) -> object | None:
         """What stands for the connection that is open, None when there is none."""
-        return None if self._channel is None else self._channel.connection
+        channel = self._channel
+        return channel._protocol if channel is not None and channel._connected else None
 
     async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
         """Send one message, return the one answer.
@@ -304,12 +210,25 @@ class Channel:
             RpcError: by the status of the call.
         """
         with self._observed(rpc, options) as options, translated(self.target):
-            async with self._call(rpc, Cardinality.UNARY_UNARY, options) as stream:
-                await stream.send_message(request, end=True)
-                response = await stream.recv_message()
+            response = await self._unary(rpc, request, options)
             if response is None:
                 raise Internal(f"{self.target} answered {rpc.path} without a message")
             return response
+
+    async def _unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message | None:
+        """Return the answer of a call, sent again as long as its server did nothing of it."""
+        deadline = None if options.timeout is None else Deadline.from_timeout(options.timeout)
+        for _ in range(_RETRIES):
+            with suppress(UnprocessedError):
+                return await self._unary_once(rpc, request, options, deadline)
+        return await self._unary_once(rpc, request, options, deadline)
+
+    async def _unary_once(
+        self, rpc: Rpc, request: Message, options: CallOptions, deadline: Deadline | None
+    ) -> Message | None:
+        async with self._call(rpc, Cardinality.UNARY_UNARY, options, deadline) as stream:
+            await stream.send_message(request, end=True)
+            return await stream.recv_message()
 
     async def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
@@ -371,8 +290,11 @@ class Channel:
         request_class: type[S],
         response_class: type[R],
         options: CallOptions,
-    ) -> _GrpclibStream[S, R]:
+        deadline: Deadline | None = None,
+    ) -> ClientCall[S, R]:
         """Return a call that has not been sent yet; its errors are grpclib's own.
+
+        A ``deadline`` takes the place of the options' timeout.
 
         Raises:
             FailedPrecondition: when the channel is closed.
@@ -381,8 +303,20 @@ class Channel:
             raise FailedPrecondition("the client is closed")
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
-            self._channel = _GrpclibChannel(self._host, self._port)
-        return self._channel.call(path, cardinality, request_class, response_class, options)
+            self._channel = (
+                TransportChannel(self._host, self._port, limits=self._limits)
+                if self._http == "blaze"
+                else GrpclibChannel(self._host, self._port)
+            )
+        return self._channel.request(
+            path,
+            cardinality,
+            request_class,
+            response_class,
+            timeout=options.timeout if deadline is None else None,
+            deadline=deadline,
+            metadata=options.metadata,
+        )
 
     def _observed(self, rpc: Rpc, options: CallOptions) -> AbstractContextManager[CallOptions]:
         if self.observer is None:
@@ -390,11 +324,17 @@ class Channel:
         return self.observer.call(rpc.path, self.target, options)
 
     def _call(
-        self, rpc: Rpc, cardinality: Cardinality, options: CallOptions
-    ) -> _GrpclibStream[Message, Message]:
-        stream = self.open(rpc.path, cardinality, rpc.request_class, rpc.response_class, options)
-        stream.recorder = current_recorder.get()
-        return stream
+        self,
+        rpc: Rpc,
+        cardinality: Cardinality,
+        options: CallOptions,
+        deadline: Deadline | None = None,
+    ) -> ClientCall[Message, Message]:
+        call = self.open(
+            rpc.path, cardinality, rpc.request_class, rpc.response_class, options, deadline
+        )
+        call.recorder = current_recorder.get()
+        return call
 
     def close(self) -> None:
         """Close the connection; calls in flight fail, and so does every one from now on."""

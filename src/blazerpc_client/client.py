@@ -28,6 +28,8 @@ from blazerpc_client.schema import (
     UnaryMethod,
 )
 from blazerpc_client.specs import MethodSpec, models_of, signature
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verification, Verify
 from blazerpc_client.wire.tensors import Dims
 
@@ -38,8 +40,16 @@ Request = TypeVar("Request")
 class _Connected:
     """A channel, the options of its calls, and the two ways to make one."""
 
-    def __init__(self, target: str, *, timeout: float | None, metadata: Metadata | None) -> None:
-        self._channel = Channel(target)
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float | None,
+        metadata: Metadata | None,
+        http: Http | None,
+        limits: Limits,
+    ) -> None:
+        self._channel = Channel(target, http=http, limits=limits)
         self._options = CallOptions(timeout=timeout, metadata=metadata or {})
         self._verification = Verification("off")
 
@@ -149,9 +159,11 @@ class ServiceClient(_Connected):
         verify: whether the first call compares the server's schema, read by reflection, with the
             one that the client was made from: ``"warn"`` and ``"error"`` say what to do when calls
             would fail.
+        http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what the server may ask of this package's HTTP/2.
 
     Raises:
-        InvalidArgument: for a target, metadata or a ``verify`` of another form.
+        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
     """
 
     def __init__(
@@ -161,8 +173,10 @@ class ServiceClient(_Connected):
         timeout: float | None = None,
         metadata: Metadata | None = None,
         verify: Verify = "off",
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
-        super().__init__(target, timeout=timeout, metadata=metadata)
+        super().__init__(target, timeout=timeout, metadata=metadata, http=http, limits=limits)
         self._verification = Verification(verify)
 
 
@@ -173,15 +187,23 @@ class BlazeClient(_Connected):
         host: of the server.
         port: of the server.
         schema: of the server, when it is known; else it is read by reflection at the first call.
+        http: as for ``ServiceClient``.
+        limits: likewise.
 
     A model is named as on the server; ``"digits:2"`` is its version 2.
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 50051, *, schema: Schema | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        *,
+        schema: Schema | None = None,
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         target = f"[{host}]:{port}" if _is_ipv6(host) else f"{host}:{port}"
-        super().__init__(target, timeout=None, metadata=None)
+        super().__init__(target, timeout=None, metadata=None, http=http, limits=limits)
         self._methods: dict[str, Method[object]] = {}
         self._specs: list[MethodSpec] = []
         if schema is not None:

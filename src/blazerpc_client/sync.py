@@ -37,6 +37,8 @@ from blazerpc_client.schema import (
     StreamMethod,
     UnaryMethod,
 )
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verify
 
 P = ParamSpec("P")
@@ -53,9 +55,11 @@ class SyncServiceClient:
         timeout: seconds each call may take; None sets no deadline.
         metadata: sent with every call.
         verify: as for ``ServiceClient``.
+        http: likewise.
+        limits: likewise.
 
     Raises:
-        InvalidArgument: for a target, metadata or a ``verify`` of another form.
+        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
     """
 
     def __init__(
@@ -65,8 +69,12 @@ class SyncServiceClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
         verify: Verify = "off",
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
-        self._client = ServiceClient(target, timeout=timeout, metadata=metadata, verify=verify)
+        self._client = ServiceClient(
+            target, timeout=timeout, metadata=metadata, verify=verify, http=http, limits=limits
+        )
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())
         self._thread.callback(self._portal.call, self._client.close)

@@ -31,6 +31,8 @@ from blazerpc.cli.serve import serve as run_server
 from blazerpc.cli.serve import supervise
 from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
 from blazerpc_client.compare import Verdict
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
@@ -106,6 +108,13 @@ def serve(
     metrics_host: Annotated[
         str | None, typer.Option(help="Address of the metrics; default: that of --host.")
     ] = None,
+    http: Annotated[
+        Http | None,
+        typer.Option(help="HTTP/2: BlazeRPC's own, or that of grpclib.", show_default="blaze"),
+    ] = None,
+    max_message: Annotated[
+        int, typer.Option(help="Bytes of a message that is received.", min=0, max=2**31 - 1)
+    ] = DEFAULT.max_receive_message,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -119,6 +128,8 @@ def serve(
             metrics_port=metrics_port,
             metrics_host=metrics_host,
             log=LogOptions(level=log_level, format=log_format),
+            http=http,
+            limits=Limits(max_receive_message=max_message),
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

@@ -31,6 +31,7 @@ from blazerpc.runtime.runner import ModelRunner, Request, SingleRunner, model_ru
 from blazerpc.runtime.serialization import ModelCodec
 from blazerpc_client.metadata import BATCH_SIZE, COMPUTE_MS, PUSHBACK, QUEUE_MS
 from blazerpc_client.schema import Schema
+from blazerpc_client.transport.serving import ServerCall
 
 Call: TypeAlias = Stream[Message, Message]
 
@@ -215,7 +216,10 @@ class _Served:
 
 
 def _add_trailer(stream: Call, key: str, value: str) -> None:
-    """Send a trailer of gRPC's own, which grpclib refuses in metadata."""
+    """Send a trailer of gRPC's own, which metadata cannot hold."""
+    if isinstance(stream, ServerCall):
+        stream.add_protocol_trailer(key, value)
+        return
     below = stream._stream
     send = below.send_headers
 

@@ -10,22 +10,18 @@ import sys
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
-from weakref import WeakSet
 
-import grpclib.server
-from google.protobuf.message import DecodeError
-from grpclib.const import Cardinality, Handler, Status
-from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
+from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
-from grpclib.protocol import H2Protocol
 
 from blazerpc.exceptions import ConfigurationError
-from blazerpc.runtime.errors import invalid_argument
-from blazerpc.server.calls import CallTracker, current_call, unimplemented
+from blazerpc.server.calls import CallTracker
 from blazerpc.server.health import HealthService
+from blazerpc.server.listener import Listener
 from blazerpc.server.middleware import Middleware
-from blazerpc_client.wire.malformed import malformed_field
+from blazerpc_client.transport.choice import Http, chosen_http
+from blazerpc_client.transport.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -43,98 +39,6 @@ _CLEANUP: Final = 1.0
 
 #: Seconds that models and the lifespan have to end.
 _SHUTDOWN: Final = 10.0
-
-#: Connections that the system keeps until they are accepted.
-_BACKLOG: Final = 1024
-
-
-class Codec(ProtoCodec):
-    """google.protobuf, with an answer for bytes that are no message."""
-
-    def decode(self, data: bytes, message_type: type[Any]) -> Any:
-        """Return the message.
-
-        Raises:
-            GRPCError: INVALID_ARGUMENT, naming the field where the bytes go wrong.
-        """
-        if (call := current_call()) is not None:
-            call.received += len(data)
-        try:
-            return message_type.FromString(data)
-        except DecodeError:
-            field = malformed_field(data, message_type.DESCRIPTOR)
-            raise invalid_argument("not a valid protobuf message", field) from None
-
-    def encode(self, message: Any, message_type: type[Any]) -> bytes:
-        """Return the bytes."""
-        data: bytes = super().encode(message, message_type)
-        if (call := current_call()) is not None:
-            call.sent += len(data)
-        return data
-
-
-class _Methods(dict[str, Handler]):
-    """grpclib's table of rpcs, with an entry for those that are not there.
-
-    grpclib's own answer to an unknown path lacks the content-type that clients look for, and
-    passes by all middleware.
-    """
-
-    _unknown = Handler(unimplemented, Cardinality.STREAM_STREAM, None, None)
-
-    def get(self, path: str, default: Any = None) -> Handler:
-        return super().get(path, self._unknown)
-
-
-class _Server(grpclib.server.Server):
-    """grpclib's server, able to stop listening without cancelling its calls."""
-
-    def __init__(self, handlers: Sequence[IServable]) -> None:
-        super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
-        self._mapping = _Methods(self._mapping)
-        self._protocols: WeakSet[H2Protocol] = WeakSet()
-
-    async def bind(
-        self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool
-    ) -> None:
-        """Take the address, or a socket that has it; connections are refused until ``accept``.
-
-        Raises:
-            OSError: when it cannot be had.
-        """
-        where: dict[str, Any] = {"host": host, "port": port, "reuse_port": reuse_port}
-        self._server = await self._loop.create_server(
-            self._protocol_factory,
-            **({"sock": sock} if sock is not None else where),
-            backlog=_BACKLOG,
-            start_serving=False,
-        )
-        self._server_closed_fut = self._loop.create_future()
-
-    async def accept(self) -> None:
-        """Accept connections."""
-        assert self._server is not None
-        await self._server.start_serving()
-
-    @property
-    def port(self) -> int:
-        server: Any = self._server  # uvloop's has ``sockets``, and is no ``asyncio.Server``
-        port: int = server.sockets[0].getsockname()[1]
-        return port
-
-    def stop_listening(self) -> None:
-        assert self._server is not None
-        self._server.close()
-
-    def close_connections(self) -> None:
-        for protocol in list(self._protocols):
-            if hasattr(protocol, "processor"):  # it is connected
-                protocol.processor.close("the server is stopping")
-
-    def _protocol_factory(self) -> H2Protocol:
-        protocol = super()._protocol_factory()
-        self._protocols.add(protocol)
-        return protocol
 
 
 @runtime_checkable
@@ -157,9 +61,11 @@ class GRPCServer:
             functions, are started before anybody can connect, and shut down at the end.
         middleware: sees every call, the first of them first.
         grace_period: seconds that calls in flight have to finish.
+        http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
+        limits: what clients may ask of BlazeRPC's HTTP/2.
 
     Raises:
-        ConfigurationError: for a negative grace period.
+        ConfigurationError: for a negative grace period, or an ``http`` that there is not.
     """
 
     def __init__(
@@ -168,13 +74,20 @@ class GRPCServer:
         *,
         middleware: Sequence[Middleware] | None = None,
         grace_period: float = 5.0,
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
+        try:
+            self._http = chosen_http(http)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self._limits = limits
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
-        self._server: _Server | None = None
+        self._server: Listener | None = None
         self._tracker: CallTracker | None = None
         self._started: list[_Lifecycle] = []
         self._signals: tuple[signal.Signals, ...] = ()
@@ -226,7 +139,7 @@ class GRPCServer:
             ConfigurationError: when the address cannot be listened on.
             StartupError: when what the handlers start fails.
         """
-        server = _Server(self._handlers)
+        server = Listener(self._handlers, self._http, self._limits)
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)
@@ -297,6 +210,7 @@ class GRPCServer:
         log.info("stopping: %d calls in flight", len(self._waited_for()))
         self._say_serving(False)
         self._server.stop_listening()
+        self._server.drain_connections()
         await self._calls_finished()
         left = self._waited_for()
         if left:

@@ -21,6 +21,8 @@ from blazerpc.codegen import InferenceServicer
 from blazerpc.runtime import ModelInfo
 from blazerpc.runtime.runner import ModelRunner
 from blazerpc.server import GRPCServer
+from blazerpc_client.transport.calling import TransportChannel
+from blazerpc_client.transport.choice import Http
 
 #: How long a test waits for what should come at once: its end means that it never came.
 PATIENCE = 5.0
@@ -130,11 +132,15 @@ async def unary(
 
 
 @asynccontextmanager
-async def running(server: GRPCServer) -> AsyncIterator[Running]:
+async def running(
+    server: GRPCServer, channel_class: type[Channel | TransportChannel] = Channel
+) -> AsyncIterator[Running]:
     """Serve until the end of the block."""
     await server.listen("127.0.0.1", 0)
     codec = ProtoStatusDetailsCodec()
-    async with Channel("127.0.0.1", server.port, codec=RawCodec(), status_details_codec=codec) as c:
+    async with channel_class(
+        "127.0.0.1", server.port, codec=RawCodec(), status_details_codec=codec
+    ) as c:
         run = Running(server, c)
         try:
             yield run
@@ -143,9 +149,16 @@ async def running(server: GRPCServer) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def serving(app: BlazeApp, *, grace: float = 0.5) -> AsyncIterator[Running]:
-    """Serve all models of ``app`` until the end of the block."""
-    async with running(app.server(ServeOptions(port=0, grace_period=grace))) as run:
+async def serving(
+    app: BlazeApp, *, grace: float = 0.5, http: Http | None = None
+) -> AsyncIterator[Running]:
+    """Serve all models of ``app`` until the end of the block.
+
+    With ``http``, the channel speaks it, too; without, it is grpclib's, to a server's default.
+    """
+    options = ServeOptions(port=0, grace_period=grace, http=http)
+    channel_class = TransportChannel if http == "blaze" else Channel
+    async with running(app.server(options), channel_class) as run:
         yield run
 
 

@@ -409,7 +409,7 @@ async def test_the_peer_of_these_tests_can_answer_well() -> None:
         (answer(OK, MESSAGE[:-1], DONE), Internal, "broke the protocol"),
         (answer(OK, b"\x01" + MESSAGE[1:], DONE), RpcError, "(?i)compress"),
         (answer(OK, b"\0" + struct.pack(">I", 2) + b"\xff\xff", DONE), Internal, "protocol"),
-        (answer(OK, b"\0\xff\xff\xff\xff" + b"a", DONE), Internal, "broke the protocol"),
+        (answer(OK, b"\0\xff\xff\xff\xff" + b"a", DONE), RpcError, "protocol|4294967295 bytes"),
         (answer(OK, MESSAGE, reset=True), Unavailable, None),
         (answer(OK, reset=True), Unavailable, None),
         (answer([*OK, ("grpc-status", "1"), ("grpc-message", "%")]), Cancelled, "%"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 import pytest
 from grpclib.const import Status
@@ -9,7 +10,11 @@ from grpclib.exceptions import StreamTerminatedError
 
 from blazerpc import BlazeApp, BlazeClient, ConfigurationError, ServeOptions
 from blazerpc.server import GRPCServer
-from tests.unit.blazerpc.support import PATIENCE, serving
+from blazerpc_client import Unavailable
+from blazerpc_client.transport.calling import TransportChannel
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import Limits
+from tests.unit.blazerpc.support import PATIENCE, running, serving, until
 
 
 def app_of_one() -> BlazeApp:
@@ -97,7 +102,8 @@ async def test_stopping_twice_is_stopping_once() -> None:
         await run.server.stop()
 
 
-async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+async def test_calls_in_flight_finish_and_new_ones_are_refused(http: Http) -> None:
     called, let_go = asyncio.Event(), asyncio.Event()
     app = BlazeApp()
 
@@ -107,13 +113,47 @@ async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
         await let_go.wait()
         return x
 
-    async with serving(app, grace=PATIENCE) as run:
+    async with serving(app, grace=PATIENCE, http=http) as run:
         call = asyncio.create_task(run.call("Held", b"\x08\x07"))
         await called.wait()
         await run.server.stop()
         error = await run.failure("Held", b"\x08\x07")
         assert (error.status, error.message) == (Status.UNAVAILABLE, "the server is stopping")
+        if http == "blaze":
+            # Told to go elsewhere by now, the client tries to.
+            await until(lambda: not run.channel._connected)
+            with pytest.raises(ConnectionRefusedError):
+                await run.call("Held", b"\x08\x07")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", run.port), timeout=1)
         let_go.set()
         assert await call == b"\x08\x07"
+
+
+async def test_connections_beyond_their_number_are_hung_up_on_until_one_closes() -> None:
+    options = ServeOptions(port=0, http="blaze", limits=Limits(max_connections=1))
+    async with running(app_of_one().server(options), TransportChannel) as run:
+        assert await run.call("Double", b"\x08\x04") == b"\x08\x08"
+        async with BlazeClient("127.0.0.1", run.port) as late:
+            with pytest.raises(Unavailable):
+                await late.predict("double", x=1)
+            run.channel.close()
+            await asyncio.sleep(0.01)
+            assert await late.predict("double", x=1) == 2
+
+
+async def test_an_http_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="http is 'h3'; it must be 'blaze' or 'h2'"):
+        GRPCServer([], http=cast(Http, "h3"))
+    with pytest.raises(ConfigurationError, match="http is 'h3'"):
+        ServeOptions(http=cast(Http, "h3"))
+
+
+async def test_a_call_that_was_not_processed_is_sent_again() -> None:
+    options = ServeOptions(port=0, http="blaze", limits=Limits(max_concurrent_streams=1))
+    async with running(app_of_one().server(options)) as run:
+        app = app_of_one()
+        async with BlazeClient("127.0.0.1", run.port, app.registry, http="blaze") as client:
+            # Until it has heard of the limit, the client sends them all, and most are refused.
+            calls = [client.predict("double", x=number) for number in range(2)]
+            assert await asyncio.gather(*calls) == [0, 2]

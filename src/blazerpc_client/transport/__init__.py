@@ -1,0 +1,4 @@
+"""HTTP/2 for gRPC, used by client and server alike.
+
+From ``connection`` inwards nothing does I/O: bytes in, events out, bytes to send.
+"""

@@ -1,0 +1,222 @@
+"""grpclib's channel on this package's streams: its calls, events, deadlines and cancellation."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, TypeVar, cast
+from weakref import WeakSet
+
+import grpclib.client
+import grpclib.protocol
+from grpclib.const import Cardinality
+from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase, StatusDetailsCodecBase
+from grpclib.exceptions import ProtocolError
+from grpclib.metadata import (
+    USER_AGENT,
+    Deadline,
+    _Metadata,
+    _MetadataLike,
+    encode_metadata,
+    encode_timeout,
+)
+from grpclib.protocol import H2Protocol
+from multidict import MultiDict
+
+from blazerpc_client.call import ClientCall
+from blazerpc_client.transport.headers import Fields
+from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.messages import ACCEPTED
+from blazerpc_client.transport.owner import StreamHandler
+from blazerpc_client.transport.protocol import TransportProtocol
+from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+_CONSTANT: Final = (("te", "trailers"), ("grpc-accept-encoding", ACCEPTED))
+
+
+class TransportCall(ClientCall[S, R]):
+    """A call on this package's streams."""
+
+    _transport_stream: TransportStream
+
+    async def send_request(self, *, end: bool = False) -> None:
+        """Send the headers, over a connection that is made if there is none."""
+        if self._send_request_done:
+            raise ProtocolError("Request is already sent")
+        if end and not self._cardinality.client_streaming:
+            raise ProtocolError("Unary request requires a message before its end")
+        with self._wrapper:
+            connected = await self._channel.__connect__()
+            protocol = cast(TransportProtocol, connected)
+            stream = protocol.create_stream(self._wrapper)
+            await stream.open(await self._fields(), end_stream=end)
+            self._transport_stream = stream
+            # It has what grpclib uses of its own stream, which is no abstract class.
+            self._stream = cast(grpclib.protocol.Stream, stream)
+            self._release_stream = lambda: protocol.release_stream(stream)
+            self.peer: grpclib.protocol.Peer | None = protocol.get_peer()
+            self._send_request_done = True
+            self._end_done = end
+
+    async def _fields(self) -> Fields:
+        subtype = self._codec.__content_subtype__
+        # As grpclib does: some servers know only the short form.
+        plain = subtype == "proto"
+        content_type = GRPC_CONTENT_TYPE if plain else f"{GRPC_CONTENT_TYPE}+{subtype}"
+        metadata = self._metadata
+        (metadata,) = await self._dispatch.send_request(
+            metadata,
+            method_name=self._method_name,
+            deadline=self._deadline,
+            content_type=content_type,
+        )
+        fields: Fields = (
+            (":method", "POST"),
+            (":scheme", self._channel._scheme),
+            (":path", self._method_name),
+            (":authority", self._channel._authority),
+            ("content-type", content_type),
+            ("user-agent", USER_AGENT),
+            *_CONSTANT,
+        )
+        if self._deadline is not None:
+            timeout = encode_timeout(self._deadline.time_remaining())
+            fields = (*fields, ("grpc-timeout", timeout))
+        return (*fields, *encode_metadata(metadata)) if metadata else fields
+
+    async def send_message(self, message: S, *, end: bool = False) -> None:
+        """Send one message; the first is preceded by the headers."""
+        if not self._send_request_done:
+            await self.send_request()
+        if not self._cardinality.client_streaming:
+            if self._send_message_done:
+                raise ProtocolError("Message was already sent")
+            end = True
+        if self._end_done:
+            raise ProtocolError("Stream is ended")
+        with self._wrapper:
+            (message,) = await self._dispatch.send_message(message)
+            connection = self._transport_stream.connection
+            await self._transport_stream.send_message(
+                self._codec.encode(message, self._send_type),
+                limit=connection.limits.max_send_message,
+                end=end,
+            )
+            self._send_message_done = True
+            self._messages_sent += 1
+            connection.messages_sent += 1
+            connection.last_message_sent = time.monotonic()
+            self._end_done = end
+
+    async def end(self) -> None:
+        """End the requests."""
+        if not self._send_request_done:
+            raise ProtocolError("Request was not sent")
+        if self._end_done and self._cardinality.client_streaming:
+            raise ProtocolError("Stream was already ended")
+        if not self._end_done:
+            await self._transport_stream.end_sending()
+            self._end_done = True
+
+    async def recv_message(self) -> R | None:
+        """Return the next message of the server; None after the last."""
+        if not self._recv_initial_metadata_done:
+            await self.recv_initial_metadata()
+        with self._wrapper:
+            try:
+                data = await self._transport_stream.recv_message()
+            except TruncatedMessageError:
+                raise ProtocolError("an answer ends before its announced length") from None
+            if data is None:
+                return None
+            # A large one is a bytearray, which protobuf reads as well.
+            received = self._codec.decode(cast(bytes, data), self._recv_type)
+            message: R = (await self._dispatch.recv_message(received))[0]
+            self._messages_received += 1
+            connection = self._transport_stream.connection
+            connection.messages_received += 1
+            connection.last_message_received = time.monotonic()
+            return message
+
+    def abort(self) -> None:
+        """Fail whatever waits for the answer."""
+        self._transport_stream.terminate("no more requests")
+
+
+class _ChannelHandler(StreamHandler):
+    """Tells grpclib's channel that it needs another connection."""
+
+    def __init__(self) -> None:
+        self.connection_lost = False  # what grpclib looks at
+
+    def accept(self, stream: TransportStream, headers: Fields) -> None:
+        raise NotImplementedError  # the core lets no server begin a stream
+
+    def cancel(self, stream: TransportStream) -> None:
+        """Do nothing: the stream has told its call."""
+
+    def close(self) -> None:
+        """Note that the connection takes no more calls."""
+        self.connection_lost = True
+
+
+class TransportChannel(grpclib.client.Channel):
+    """grpclib's channel with this package's protocol.
+
+    After a GOAWAY it makes another connection for new calls, and those in flight finish on the
+    old one.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        limits: Limits = DEFAULT,
+        codec: CodecBase | None = None,
+        status_details_codec: StatusDetailsCodecBase | None = None,
+    ) -> None:
+        super().__init__(host, port, codec=codec, status_details_codec=status_details_codec)
+        self._limits = limits
+        self._protocols: WeakSet[TransportProtocol] = WeakSet()
+
+    def _protocol_factory(self) -> H2Protocol:
+        protocol = TransportProtocol(_ChannelHandler(), client=True, limits=self._limits)
+        self._protocols.add(protocol)
+        return cast(H2Protocol, protocol)  # what grpclib uses of one, it has
+
+    def close(self) -> None:
+        """Close all connections; calls in flight fail."""
+        super().close()
+        for protocol in list(self._protocols):
+            protocol.close()
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[S],
+        reply_type: type[R],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: _MetadataLike | None = None,
+    ) -> TransportCall[S, R]:
+        """Return a call that has not been sent."""
+        given = [deadline] if deadline is not None else []
+        if timeout is not None:
+            given.append(Deadline.from_timeout(timeout))
+        return TransportCall(
+            self,
+            name,
+            cast(_Metadata, MultiDict(metadata or ())),
+            cardinality,
+            request_type,
+            reply_type,
+            codec=self._codec,
+            status_details_codec=self._status_details_codec,
+            dispatch=self.__dispatch__,
+            deadline=min(given, default=None),
+        )

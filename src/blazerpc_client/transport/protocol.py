@@ -1,0 +1,379 @@
+"""Between asyncio and the core: one connection, its streams and its timers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, cast
+
+from grpclib.protocol import Peer
+from grpclib.utils import Wrapper
+
+from blazerpc_client.transport.connection import Connection
+from blazerpc_client.transport.errors import ConnectionClosed, ErrorCode, TooManyStreams
+from blazerpc_client.transport.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    HeadersReceived,
+    PingAcked,
+    SettingsReceived,
+    StreamReset,
+    TrailersReceived,
+    WindowOpened,
+)
+from blazerpc_client.transport.headers import Fields
+from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.owner import KnownPeer, StreamHandler
+from blazerpc_client.transport.stream import Signal, TransportStream, UnprocessedError
+
+#: More than this is handed over as pieces, which a socket can take without joining them.
+_JOINED: Final = 64 << 10
+
+#: Bytes that wait for a socket, from which on its peer is given up.
+_UNREAD: Final = 8 << 20
+
+#: What the two pings of this side carry.
+_ALIVE: Final = b"blazekpa"
+_DRAIN: Final = b"blazedrn"
+
+#: Seconds between the two GOAWAYs of a drain, for a peer that does not answer the ping.
+_DRAIN_PATIENCE: Final = 1.0
+
+
+class TransportProtocol(asyncio.Protocol):
+    """One connection, of either role.
+
+    Args:
+        handler: told of requests and of the end.
+        client: the role of this side.
+        limits: that the peer is held to.
+
+    Attributes:
+        core: that turns bytes into events.
+        can_write: whether the socket takes more.
+        blocked: streams that wait for the peer to open a window.
+    """
+
+    # What grpclib counts of a connection, for its channelz.
+    streams_started: int = 0
+    streams_succeeded: int = 0
+    streams_failed: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+    last_message_sent: float | None = None
+    last_message_received: float | None = None
+
+    def __init__(self, handler: StreamHandler, *, client: bool, limits: Limits = DEFAULT) -> None:
+        self.handler: StreamHandler = handler
+        self.limits: Limits = limits
+        self.core: Connection = Connection(client=client, limits=limits, now=time.monotonic())
+        self.can_write: bool = True
+        self.blocked: set[TransportStream] = set()
+        self.is_client: bool = client
+        self._streams: dict[int, TransportStream] = {}
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._flushing = False
+        self._writable = Signal()
+        self._stream_closed = Signal()
+        self._heard = time.monotonic()
+        self._used = self._heard
+        self._timer: asyncio.TimerHandle | None = None
+        # Of the handshake, or of a keepalive ping.
+        self._deadline: float | None = None
+        self._draining = False
+        self._refused = False
+
+    @property
+    def processor(self) -> TransportProtocol:
+        """Grpclib's name for what closes a connection."""
+        return self
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.peer: KnownPeer = KnownPeer(self._transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._refused:
+            self.core.goodbye(ErrorCode.ENHANCE_YOUR_CALM, b"too many connections")
+            self.flush()
+            self._end("there are too many connections")
+            return
+        self._deadline = time.monotonic() + self.limits.handshake_timeout
+        self._tick()
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        self._heard = now = time.monotonic()
+        dispatch = self._DISPATCH
+        for event in self.core.receive(data, now):
+            dispatch[event.__class__](self, event)
+        if self.core.pending:
+            self.flush_soon()
+
+    def pause_writing(self) -> None:
+        """Stop sending: the socket is full."""
+        self.can_write = False
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self.can_write = True
+        self._writable.notify()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End all calls."""
+        self._end("the connection was lost" if exc is None else f"connection lost: {exc}")
+
+    # What streams and their owners ask for.
+
+    def get_peer(self) -> Peer:
+        """Return who is at the other end."""
+        return self.peer
+
+    def refuse(self) -> None:
+        """Hang up on whoever connects: there are connections enough."""
+        self._refused = True
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls there are."""
+        return len(self._streams)
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is closed or about to be."""
+        return self._transport is None or self._transport.is_closing()
+
+    async def writable(self) -> None:
+        """Wait until the socket takes more."""
+        while not self.can_write:
+            await self._writable.wait()
+
+    def create_stream(self, wrapper: Wrapper | None = None) -> TransportStream:
+        """Return a stream for a request that has not been sent."""
+        assert self._transport is not None
+        return TransportStream(self, self._transport, wrapper=wrapper)
+
+    async def open_stream(self, stream: TransportStream, block: bytes, end_stream: bool) -> int:
+        """Send a request's headers, as soon as the peer allows another stream.
+
+        Raises:
+            UnprocessedError: when the connection takes no more; another one may.
+        """
+        while True:
+            if self.is_closing():
+                raise UnprocessedError("the connection was closed")
+            try:
+                stream_id = self.core.open(block, end_stream)
+            except ConnectionClosed as error:
+                raise UnprocessedError(str(error)) from None
+            except TooManyStreams:
+                await self._stream_closed.wait()
+            else:
+                self._register(stream_id, stream)
+                self.flush_soon()
+                return stream_id
+
+    def release(self, stream_id: int, count: int) -> None:
+        """Give the peer back the window of data that was read."""
+        self.core.release(stream_id, count)
+        if self.core.pending:
+            self.flush_soon()
+
+    def release_stream(self, stream: TransportStream) -> None:
+        """Forget a stream whose call is over."""
+        if self._streams.pop(stream.id, None) is None:
+            return
+        self._used = time.monotonic()
+        self.release(stream.id, stream.drop())
+        self._stream_closed.notify()
+        self._close_if_done()
+
+    def flush_soon(self) -> None:
+        """Write once in this turn of the loop, whatever else comes to be sent in it."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what is to be sent."""
+        self._flushing = False
+        pieces = self.core.take()
+        if not pieces or self._transport is None or self._transport.is_closing():
+            return
+        if sum(map(len, pieces)) <= _JOINED:
+            self._transport.write(b"".join(pieces))
+        else:
+            # uvloop, and asyncio from Python 3.12 on, hand the pieces to the system as they are.
+            self._transport.writelines(pieces)
+        if not self.can_write and self._transport.get_write_buffer_size() > _UNREAD:
+            # Data waits for the socket; so much can only be answers to who does not read them.
+            self._transport.abort()
+
+    def drain(self) -> None:
+        """Let calls in flight finish and take no others; then close (RFC 9113, section 6.8).
+
+        The first GOAWAY tells the peer to stop, the second which streams were taken; between the
+        two a ping goes there and back, so that nothing that was on its way is lost.
+        """
+        if not self._draining and not self.is_closing():
+            self._draining = True
+            self.core.announce_goodbye()
+            self.core.ping(_DRAIN)
+            self.flush_soon()
+            self._loop.call_later(_DRAIN_PATIENCE, self._goodbye)
+
+    def close(self, reason: str = "the connection was closed") -> None:
+        """Close at once; calls in flight fail."""
+        if not self.is_closing():
+            self.core.goodbye()
+            self.flush()
+        self._end(reason)
+
+    def _goodbye(self) -> None:
+        if not self.is_closing():
+            self.core.goodbye()
+            self.flush_soon()
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._streams or self.is_closing() or self.core.accepts_streams:
+            return
+        # The last answer is still to be written, and the transport writes before it closes.
+        self.flush()
+        self._end("the connection was closed")
+
+    def _end(self, reason: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()
+        self.handler.close()
+        for stream in list(self._streams.values()):
+            stream.terminate(reason)
+        # Whoever waits for the socket or for a free stream waits in vain.
+        self.can_write = True
+        self._writable.notify()
+        self._stream_closed.notify()
+
+    def _register(self, stream_id: int, stream: TransportStream) -> None:
+        self._streams[stream_id] = stream
+        self.streams_started += 1
+
+    # Timers: one for all, that looks what is due.
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        if self._deadline is not None and now >= self._deadline:
+            self._end("the peer does not answer")
+            return
+        limits = self.limits
+        due = [now + 60]
+        if self._deadline is not None:
+            due.append(self._deadline)
+        elif limits.keepalive_time is not None:
+            quiet = self._heard + limits.keepalive_time
+            if now >= quiet:
+                self.core.ping(_ALIVE)
+                self.flush_soon()
+                self._deadline = quiet = now + limits.keepalive_timeout
+            due.append(quiet)
+        if limits.idle_timeout is not None and not self._streams and not self.is_client:
+            idle = self._used + limits.idle_timeout
+            if now >= idle:
+                self.drain()
+            else:
+                due.append(idle)
+        self._timer = self._loop.call_later(max(0.01, min(due) - now), self._tick)
+
+    # What the core says.
+
+    def _on_headers(self, event: HeadersReceived) -> None:
+        if self.is_client:
+            stream = self._streams.get(event.stream_id)
+        else:
+            assert self._transport is not None
+            stream = TransportStream(self, self._transport, event.stream_id)
+            self._register(event.stream_id, stream)
+        if stream is not None:
+            stream.begin(event.fields, self.limits.max_receive_message)
+            if event.end_stream:
+                self._on_end(stream)
+            if not self.is_client:
+                self.handler.accept(stream, event.fields)
+
+    def _on_trailers(self, event: TrailersReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            self._on_end(stream, event.fields)
+
+    def _on_data(self, event: DataReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            self.core.release(event.stream_id, len(event.data))
+            return
+        stream.feed(event.data)
+        if event.end_stream:
+            self._on_end(stream)
+
+    def _on_end(self, stream: TransportStream, trailers: Fields | None = None) -> None:
+        self.streams_succeeded += 1
+        stream.end(trailers)
+
+    def _on_reset(self, event: StreamReset) -> None:
+        self.streams_failed += 1
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.terminate(event.reason, unprocessed=event.unprocessed)
+            self.handler.cancel(stream)
+
+    def _on_window(self, event: WindowOpened) -> None:
+        # Some clients open the window after each message: what is not waited for must cost little.
+        for stream in self.blocked:
+            if event.stream_id in (0, stream.id):
+                stream.window_opened()
+
+    def _on_settings(self, event: SettingsReceived) -> None:
+        if self._deadline is not None and self._timer is not None:
+            self._deadline = None
+            self._timer.cancel()
+            self._tick()
+        self._stream_closed.notify()  # there may be more at once now
+
+    def _on_ping(self, event: PingAcked) -> None:
+        if event.payload == _DRAIN:
+            self._goodbye()
+        elif event.payload == _ALIVE:
+            self._deadline = None
+
+    def _on_goaway(self, event: GoAwayReceived) -> None:
+        # A client's next call goes over another connection; those in flight finish on this one.
+        if self.is_client:
+            self.handler.close()
+        self._close_if_done()
+
+    def _on_failure(self, event: ConnectionFailed) -> None:
+        self.flush()
+        self._end(f"the peer broke the protocol: {event.reason}")
+
+    _DISPATCH: ClassVar[dict[type[Event], Callable[[TransportProtocol, Any], None]]] = {
+        HeadersReceived: _on_headers,
+        TrailersReceived: _on_trailers,
+        DataReceived: _on_data,
+        StreamReset: _on_reset,
+        WindowOpened: _on_window,
+        SettingsReceived: _on_settings,
+        PingAcked: _on_ping,
+        GoAwayReceived: _on_goaway,
+        ConnectionFailed: _on_failure,
+    }

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import struct
+import tracemalloc
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blazerpc_client.transport.messages import (
+    GZIP,
+    MessageReader,
+    check_encoding,
+    frame,
+)
+
+LIMIT = 1 << 16
+
+
+def read(data: bytes, limit: int = LIMIT, encoding: str = "identity") -> list[bytes]:
+    reader = MessageReader(limit, encoding)
+    reader.feed(memoryview(data))
+    assert not reader.partial
+    return [bytes(message) for message in reader.messages]
+
+
+@given(
+    messages=st.lists(st.binary(max_size=700), max_size=5),
+    encoding=st.sampled_from(["identity", "gzip"]),
+    cuts=st.lists(st.integers(1, 900), min_size=1),
+)
+def test_messages_come_out_as_they_went_in_however_they_are_cut(
+    messages: list[bytes], encoding: str, cuts: list[int]
+) -> None:
+    wire = b"".join(piece for message in messages for piece in frame(message, LIMIT, encoding))
+    reader = MessageReader(LIMIT, encoding)
+    position = turn = 0
+    while position < len(wire):
+        step = cuts[turn % len(cuts)]
+        reader.feed(memoryview(wire)[position : position + step])
+        position += step
+        turn += 1
+    assert not reader.partial
+    assert [bytes(message) for message in reader.messages] == messages
+
+
+@given(st.binary(max_size=100), st.sampled_from(["identity", "gzip"]))
+def test_any_bytes_are_messages_or_a_grpc_error(data: bytes, encoding: str) -> None:
+    reader = MessageReader(50, encoding)
+    with contextlib.suppress(GRPCError):
+        reader.feed(memoryview(data))
+    assert all(len(message) <= 50 for message in reader.messages)
+
+
+@pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
+def test_the_limit_itself_is_allowed(size: int) -> None:
+    assert read(b"".join(frame(bytes(size), LIMIT))) == [bytes(size)]
+
+
+@pytest.mark.parametrize("length", [LIMIT + 1, 0xFFFFFFFF])
+def test_a_message_beyond_the_limit_is_refused_by_its_prefix(length: int) -> None:
+    with pytest.raises(GRPCError, match=f"{length} bytes came, {LIMIT} are allowed") as error:
+        MessageReader(LIMIT).feed(memoryview(struct.pack(">BI", 0, length)))
+    assert error.value.status is Status.RESOURCE_EXHAUSTED
+
+
+def test_a_message_that_is_only_announced_takes_no_memory() -> None:
+    readers = [MessageReader(1 << 31) for _ in range(100)]
+    tracemalloc.start()
+    try:
+        for reader in readers:
+            reader.feed(memoryview(struct.pack(">BI", 0, 1 << 30) + b"abc"))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert all(reader.partial for reader in readers)
+
+
+def test_a_prefix_that_is_cut_is_partial() -> None:
+    reader = MessageReader(LIMIT)
+    reader.feed(memoryview(b"\0\0"))
+    states = [reader.partial]
+    reader.feed(memoryview(b"\0\0\0"))
+    assert [*states, reader.partial] == [True, False]
+    assert list(reader.messages) == [b""]
+
+
+def test_what_decompresses_beyond_the_limit_is_refused_without_holding_it() -> None:
+    bomb = gzip.compress(bytes(1 << 27))
+    reader = MessageReader(1 << 20, GZIP)
+    tracemalloc.start()
+    try:
+        with pytest.raises(GRPCError, match="more than 1048576 bytes") as error:
+            reader.feed(memoryview(struct.pack(">BI", 1, len(bomb)) + bomb))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+    assert error.value.status is Status.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"abc", gzip.compress(b"abc")[:-1], gzip.compress(b"abc") + b"?"]
+)
+def test_what_is_no_gzip_is_internal(body: bytes) -> None:
+    with pytest.raises(GRPCError, match="no gzip") as error:
+        read(struct.pack(">BI", 1, len(body)) + body, encoding=GZIP)
+    assert error.value.status is Status.INTERNAL
+
+
+def test_the_flag_without_an_encoding_is_internal() -> None:
+    with pytest.raises(GRPCError, match="without a grpc-encoding") as error:
+        read(b"\x01\0\0\0\0")
+    assert error.value.status is Status.INTERNAL
+    with pytest.raises(GRPCError, match="flag 2"):
+        read(b"\x02\0\0\0\0")
+
+
+def test_an_uncompressed_message_may_come_with_an_encoding() -> None:
+    assert read(b"\0\0\0\0\x01a", encoding=GZIP) == [b"a"]
+
+
+def test_an_unknown_encoding_is_unimplemented_with_those_that_are_known() -> None:
+    check_encoding("gzip")
+    check_encoding("identity")
+    with pytest.raises(GRPCError, match="'br' is not supported; these are: identity, gzip") as e:
+        check_encoding("br")
+    assert e.value.status is Status.UNIMPLEMENTED
+
+
+def test_only_what_gets_shorter_is_compressed() -> None:
+    incompressible = bytes(range(256)) * 2
+    assert frame(bytes(1000), LIMIT, GZIP)[0][0] == 1
+    assert frame(bytes(10), LIMIT, GZIP)[0][0] == 0
+    assert frame(incompressible[:300], LIMIT, GZIP)[0][0] in (0, 1)
+    assert frame(bytes(1000), LIMIT)[0][0] == 0
+
+
+def test_a_message_that_is_not_compressed_is_sent_without_a_copy() -> None:
+    message = bytes(1000)
+    assert frame(message, LIMIT)[1] is message
+
+
+def test_a_message_too_large_to_send_is_refused() -> None:
+    with pytest.raises(GRPCError, match="11 bytes is to be sent, 10 are allowed") as error:
+        frame(bytes(11), 10)
+    assert error.value.status is Status.RESOURCE_EXHAUSTED
