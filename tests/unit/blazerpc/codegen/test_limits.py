@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
 
 from blazerpc import BlazeApp, BlazeClient, Depends, Tensor
 from blazerpc.runtime.runner import BatchRunner, SingleRunner
@@ -190,6 +190,24 @@ async def test_batches_run_side_by_side_only_as_many_as_may() -> None:
         gate.open()
         assert await statuses(tasks) == [Status.OK] * 24
     assert gate.most == 2
+
+
+async def test_a_batch_waits_for_a_request_whose_headers_have_come() -> None:
+    gate = Gate()
+    gate.open()
+    async with serving(app_of(gate, batch_timeout_ms=1000 * PATIENCE)) as run:
+        path = "/blazerpc.InferenceService/PredictRows"
+        async with run.channel.request(path, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
+            await stream.send_request()
+            await until(lambda: run.servicer._calls.running == 1)
+            (other,) = calls(run, "Rows", 1)
+            await until(lambda: waiting_for(run, "rows") == 1)
+            assert gate.calls == 0
+            await stream.send_message(rows_request(2.0), end=True)
+            assert await stream.recv_message() == rows_request(2.0)
+        assert (await other).messages == [rows_request()]
+        assert (await other).trailing["blaze-batch-size"] == "2"
+    assert gate.calls == 1
 
 
 @pytest.mark.parametrize("rpc", ["Sync", "Rows", "Items"])
