@@ -3,22 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two gigabytes more than the demo needs.
+FRAMEWORKS := $(VENV)/.frameworks
+TENSORFLOW := $(VENV)/.tensorflow
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The oldest mypy that is supported, beside the newest: tests run both.
 OLDEST_MYPY := 1.15.0
 
-.PHONY: setup demo test check stubs bench format clean
+.PHONY: setup frameworks demo test test-tensorflow check stubs bench format clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[demo,dev]'
 	rm -rf $(VENV)/oldest-mypy
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/oldest-mypy mypy==$(OLDEST_MYPY)
+	$(PIP) --target $(VENV)/oldest-mypy mypy==$(OLDEST_MYPY)
 	touch $(READY)
+
+frameworks: $(FRAMEWORKS)
+
+$(FRAMEWORKS): $(READY)
+	$(PIP) --editable '.[demo,dev,frameworks]'
+	touch $(FRAMEWORKS)
+
+$(TENSORFLOW): $(FRAMEWORKS)
+	$(PIP) --editable '.[demo,dev,frameworks,tensorflow]'
+	touch $(TENSORFLOW)
 
 demo: setup
 	$(BIN)/python -m examples.demo
@@ -26,16 +40,20 @@ demo: setup
 
 # What goes over the wire is tested on both kinds of HTTP/2.
 test: check
-	$(BIN)/python -m pytest
-	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest tests/integration tests/unit/blazerpc/server tests/unit/blazerpc_client/test_channel.py
+	$(BIN)/python -m pytest -m 'not tensorflow'
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow' tests/integration tests/unit/blazerpc/server tests/unit/blazerpc_client/test_channel.py
 
-check: setup
+# Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
+test-tensorflow: $(TENSORFLOW)
+	$(BIN)/python -m pytest -m tensorflow
+
+check: frameworks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.stubs --check
 
-stubs: setup
+stubs: frameworks
 	$(BIN)/python -m scripts.stubs
 
 bench: setup

@@ -17,7 +17,14 @@ ROOT = Path(__file__).parent.parent
 STUBS = ROOT / "stubs"
 
 #: App to the package of its client.
-APPS = {"examples.app:app": "inference_client", "tests.apps.rows:app": "rows_client"}
+APPS = {
+    "examples.app:app": "inference_client",
+    "examples.embeddings:app": "embeddings_client",
+    "examples.onnx_digits:app": "onnx_digits_client",
+    "examples.sklearn_wine:app": "sklearn_wine_client",
+    "examples.torch_digits:app": "torch_digits_client",
+    "tests.apps.rows:app": "rows_client",
+}
 
 #: A schema of somebody else's, and the package of its client, which can block too.
 PROTO, OTHERS = "tests/protos/zoo.proto", "zoo_client"

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, Unpack, cast
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
-from blazerpc.config import ExecutionOptions, ServeOptions, check_max_concurrent_requests
+from blazerpc.config import (
+    ExecutionChanges,
+    ExecutionOptions,
+    ServeOptions,
+    check_max_concurrent_requests,
+)
 from blazerpc.context import AppState
 from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
 from blazerpc.runtime.executor import described
-from blazerpc.runtime.registry import ModelRegistry
+from blazerpc.runtime.model import stem
+from blazerpc.runtime.registry import ModelRegistry, naming
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
@@ -143,6 +150,73 @@ class BlazeApp:
             return func
 
         return register
+
+    def add_onnx(
+        self,
+        name: str,
+        path: str | Path,
+        version: str = "1",
+        *,
+        outputs: Sequence[str] | None = None,
+        providers: Sequence[str] | None = None,
+        **options: Unpack[ExecutionChanges],
+    ) -> None:
+        """Register a model of ONNX; its types are those of the graph.
+
+        Needs the extra ``onnx``. An axis without a size is a symbolic dimension; when all inputs
+        and the one output have it in front, the model is batched.
+
+        Args:
+            name: as for ``model``, and ``version`` likewise.
+            path: of the ``.onnx`` file.
+            version: of the model.
+            outputs: which of the graph's outputs are the result, by their names; None is all.
+            providers: ONNX Runtime's execution providers, the preferred one first; None is the CPU.
+            options: as for ``model``.
+
+        Raises:
+            ValidationError: when the graph has a type that cannot be served.
+            ConfigurationError: when the file cannot be loaded, or for an option out of its bounds.
+            ModuleNotFoundError: without ONNX Runtime.
+        """
+        from blazerpc.contrib.onnx import ONNXModel
+
+        graph = ONNXModel(path, providers)
+        with naming(name):
+            function = graph.as_function(f"{stem(name, version)}Outputs", outputs)
+        self.model(name, version, **options)(function)
+
+    def add_sklearn(
+        self,
+        name: str,
+        estimator: object,
+        version: str = "1",
+        *,
+        method: str | None = None,
+        **options: Unpack[ExecutionChanges],
+    ) -> None:
+        """Register a fitted estimator of scikit-learn, as a model of rows.
+
+        Needs the extra ``sklearn``. Its parameter is ``x``: float64, a column for each feature.
+
+        Args:
+            name: as for ``model``, and ``version`` likewise.
+            estimator: anything with the interface of scikit-learn, a pipeline too.
+            version: of the model.
+            method: of the estimator, whose result is the model's; None is the first that it has of
+                ``predict_proba``, ``predict`` and ``transform``.
+            options: as for ``model``.
+
+        Raises:
+            ValidationError: when it is not fitted, or its result is no array with a row for each.
+            ConfigurationError: for an option out of its bounds.
+            ModuleNotFoundError: without scikit-learn.
+        """
+        from blazerpc.contrib.sklearn import SklearnModel
+
+        with naming(name):
+            function = SklearnModel(estimator, method).as_function()
+        self.model(name, version, **options)(function)
 
     async def serve(
         self, host: str = "127.0.0.1", port: int = 50051, *, http: Http | None = None

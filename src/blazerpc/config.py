@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import get_args
+from typing import TypedDict, get_args
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.transport.choice import Http
@@ -61,6 +61,17 @@ class ExecutionOptions:
         _check_count(self.max_queue_size, "max_queue_size", least=0)
         if self.max_concurrency is not None:
             _check_count(self.max_concurrency, "max_concurrency")
+
+
+class ExecutionChanges(TypedDict, total=False):
+    """The options of a model that says something else than its app; as in ``ExecutionOptions``."""
+
+    isolate_failures: bool
+    enable_batching: bool | None
+    max_batch_size: int | None
+    batch_timeout_ms: float | None
+    max_queue_size: int | None
+    max_concurrency: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,24 +53,30 @@ class Tensor:
     Args:
         shape: a fixed size, or a name for one that differs from call to call; a name that is used
             twice in one call stands for one size.
+        dtype: of the elements, for an array type that does not say it, as ``torch.Tensor`` under
+            ``@torch_model``: ``Annotated[torch.Tensor, Tensor("batch", 4, dtype=np.float32)]``.
 
     Raises:
         ValidationError: for anything else.
     """
 
-    def __init__(self, *shape: int | str) -> None:
+    def __init__(self, *shape: int | str, dtype: type[np.generic] | None = None) -> None:
         self.shape: tuple[int | str, ...] = _check_shape(shape)
+        self.dtype: type[np.generic] | None = None if dtype is None else _element_type(dtype)
 
     def __repr__(self) -> str:
-        return f"Tensor({', '.join(map(repr, self.shape))})"
+        parts = [*map(repr, self.shape)]
+        if self.dtype is not None:
+            parts.append(f"dtype=np.{self.dtype.__name__}")
+        return f"Tensor({', '.join(parts)})"
 
 
 class _TensorType:
     """What ``TensorInput[...]`` and ``TensorOutput[...]`` are at run time."""
 
     def __init__(self, dtype: Any, shape: tuple[Any, ...], *, is_input: bool) -> None:
-        self.dtype = _element_type(dtype)
-        self.shape = _check_shape(shape)
+        self.dtype: type[np.generic] = _element_type(dtype)
+        self.shape: tuple[int | str, ...] = _check_shape(shape)
         self.is_input = is_input
 
     def __repr__(self) -> str:

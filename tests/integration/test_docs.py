@@ -19,6 +19,7 @@ DOCUMENTS = [
     "docs/client.md",
     "docs/cli.md",
     "docs/observability.md",
+    "docs/frameworks.md",
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)

@@ -73,6 +73,7 @@ def test_errors_are_where_they_are_expected_and_nowhere_else(
         assert text in found[line], f"{file}:{line}"
 
 
+@pytest.mark.timeout(240)  # without mypyc, and without a cache the first time
 def test_the_oldest_mypy_finds_the_same_errors() -> None:
     assert OLDEST.is_dir(), "run `make setup`"
     found = reports_of_mypy("--cache-dir", str(OLDEST / ".cache"), *FILES, path=OLDEST)

@@ -130,9 +130,11 @@ async def test_a_killed_worker_fails_its_own_calls_alone_and_comes_back(
     assert load.failures
     for pids, error in load.failures:
         assert isinstance(error, Unavailable)
-        assert killed in pids
+        assert killed in pids or not pids  # the first answer to that client had not come yet
     # A client failed once: what came after it went to a worker that lives.
-    assert len(load.failures) <= len([pids for pids in load.pids if killed in pids])
+    unanswered = len([pids for pids, _ in load.failures if not pids])
+    killed_first = len([pids for pids in load.pids if killed in pids])
+    assert len(load.failures) <= killed_first + unanswered
     code, errors = await asyncio.to_thread(server.stop)
     assert code == 0
     assert "Traceback" not in errors

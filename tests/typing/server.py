@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import blazerpc
-from blazerpc import BlazeApp, Tensor, TensorInput, TensorOutput
+from blazerpc import BlazeApp, Context, Depends, Tensor, TensorInput, TensorOutput
 
 app = BlazeApp()
 
@@ -41,6 +41,22 @@ async def stream(value: str) -> AsyncIterator[str]:
 @app.model("sync-stream")
 def sync_stream(value: str) -> Iterator[TensorOutput[np.uint8, "n"]]:
     yield np.frombuffer(value.encode(), np.uint8)
+
+
+def scale() -> Iterator[float]:
+    yield 2.0
+
+
+@app.model("scaled", enable_batching=False, max_queue_size=8)
+class Scaled:
+    def __init__(self, by: float = 1.0) -> None:
+        self.by = by
+
+    def __call__(
+        self, x: TensorInput[np.float32, "batch"], ctx: Context, more: float = Depends(scale)
+    ) -> TensorOutput[np.float32, "batch"]:
+        assert_type(x, npt.NDArray[np.float32])
+        return x * np.float32(self.by * more)
 
 
 def in_quotes(

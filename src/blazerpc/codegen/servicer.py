@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     aclosing,
-    asynccontextmanager,
     nullcontext,
 )
 from typing import Final, TypeAlias, cast
@@ -136,16 +135,20 @@ class _Served:
 
     async def unary(self, stream: Call) -> None:
         """Answer a call with one result."""
-        async with self._answered(stream) as request:
-            dims = request.dims
-            response = self._codec.encode(await self._runner.call(request), dims)
-            await stream.send_message(response)
+        await self._answer(stream, self._send_result)
 
     async def stream(self, stream: Call) -> None:
         """Answer a call with a stream of results."""
+        await self._answer(stream, self._send_results)
+
+    async def _send_result(self, stream: Call, request: Request) -> None:
+        result = await self._runner.call(request)
+        await stream.send_message(self._codec.encode(result, request.dims))
+
+    async def _send_results(self, stream: Call, request: Request) -> None:
         runner = self._runner
         assert isinstance(runner, SingleRunner)
-        async with self._answered(stream) as request, aclosing(runner.stream(request)) as results:
+        async with aclosing(runner.stream(request)) as results:
             sent = 0
             async for result in results:
                 # A size that only results have may differ from one item to the next.
@@ -154,9 +157,10 @@ class _Served:
                 if sent % _TURN == 0:
                     await asyncio.sleep(0)
 
-    @asynccontextmanager
-    async def _answered(self, stream: Call) -> AsyncIterator[Request]:
-        """Give the request of a call, and end the call with a status and what is known of it."""
+    async def _answer(
+        self, stream: Call, serve: Callable[[Call, Request], Awaitable[None]]
+    ) -> None:
+        """Serve the request of a call, and end it with a status and what is known of it."""
         request = Request(
             arguments={},
             dims={},
@@ -168,7 +172,7 @@ class _Served:
                 slot = await self._slot()
                 try:
                     await self._read(stream, request)
-                    yield request
+                    await serve(stream, request)
                 finally:
                     slot.leave()
         except GRPCError as error:

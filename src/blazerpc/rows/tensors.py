@@ -33,16 +33,11 @@ class TensorRow(Row):
             return cls(TensorSpec(np.dtype(annotation.dtype), annotation.shape))
         if get_origin(annotation) is Annotated:
             array, *extras = get_args(annotation)
-            shapes = [extra.shape for extra in extras if isinstance(extra, Tensor)]
-            if shapes and array_element(array) is not None:
-                return cls.match(_TensorType(array, shapes[0], is_input=True), row_of)
-            if shapes:
-                raise ValidationError(
-                    f"{array} is no array type; write Annotated[npt.NDArray[np.float32], "
-                    f"{Tensor(*shapes[0])!r}]"
-                )
+            tensors = [extra for extra in extras if isinstance(extra, Tensor)]
+            if tensors:
+                return cls.match(_of_array(array, tensors[0]), row_of)
         if _is_jaxtyping(annotation):
-            return cls.match(_from_jaxtyping(annotation), row_of)
+            return cls.match(_from_jaxtyping(annotation, np.ndarray), row_of)
         if array_element(annotation) is not None or annotation is np.ndarray:
             raise ValidationError(
                 "an array without a shape; write Annotated[npt.NDArray[np.float32], "
@@ -60,17 +55,59 @@ class TensorRow(Row):
         return str(self.spec)
 
 
+def of_framework(annotation: object, kind: type) -> _TensorType | None:
+    """Return what an annotation says that has a framework's own tensors, None for any other.
+
+    ``Annotated[torch.Tensor, Tensor("batch", 4, dtype=np.float32)]``, or jaxtyping's
+    ``Float32[torch.Tensor, "batch 4"]``.
+
+    Args:
+        annotation: of a parameter or a result.
+        kind: the framework's class of tensors.
+
+    Raises:
+        ValidationError: when it leaves dtype or shape open.
+    """
+    array, *extras = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if array is kind:
+        for extra in extras:
+            if isinstance(extra, Tensor) and extra.dtype is not None:
+                return _TensorType(extra.dtype, extra.shape, is_input=True)
+        name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+        raise ValidationError(
+            f"{name} without a dtype and shape; write Annotated[{name}, "
+            "Tensor('batch', 4, dtype=np.float32)]"
+        )
+    if _is_jaxtyping(annotation) and getattr(annotation, "array_type", None) is kind:
+        return _from_jaxtyping(annotation, kind)
+    return None
+
+
+def _of_array(array: Any, tensor: Tensor) -> _TensorType:
+    """Return what ``Annotated[array, tensor]`` says."""
+    if array_element(array) is None:
+        shape = ", ".join(map(repr, tensor.shape))
+        raise ValidationError(
+            f"{array} is no array type; write Annotated[npt.NDArray[np.float32], Tensor({shape})]. "
+            "(A framework's own tensors need its decorator: @torch_model, @tf_model)"
+        )
+    of_array = _TensorType(array, tensor.shape, is_input=True)
+    if tensor.dtype not in (None, of_array.dtype):
+        raise ValidationError(f"{tensor!r} says another dtype than {array}; leave its dtype out")
+    return of_array
+
+
 def _is_jaxtyping(annotation: object) -> bool:
     # By its attributes: jaxtyping is no dependency.
     return isinstance(annotation, type) and hasattr(annotation, "dim_str")
 
 
-def _from_jaxtyping(annotation: Any) -> _TensorType:
-    """Return what ``Float32[np.ndarray, "batch 4"]`` says.
+def _from_jaxtyping(annotation: Any, kind: type) -> _TensorType:
+    """Return what ``Float32[np.ndarray, "batch 4"]`` says, of arrays of that kind.
 
     https://docs.kidger.site/jaxtyping/api/array/
     """
-    if annotation.array_type is not np.ndarray:
+    if annotation.array_type is not kind:
         raise ValidationError(f"{annotation.array_type} is no NumPy array; write np.ndarray")
     # bool_ is NumPy's old name of bool.
     names = {str(name).removesuffix("_") for name in _listed(annotation.dtypes)}

@@ -20,6 +20,7 @@ from blazerpc.exceptions import InferenceError, StartupError
 from blazerpc.runtime.handover import END, HandOver
 from blazerpc.runtime.limiter import Slot
 from blazerpc.runtime.model import ModelInfo
+from blazerpc.runtime.served import served_form
 from blazerpc.runtime.threads import DaemonPool
 from blazerpc.types import plain_function
 
@@ -60,18 +61,21 @@ class ModelExecutor:
         self._pool = DaemonPool(threads, f"blazerpc-{model.name}")
 
     async def start(self) -> None:
-        """Build the model of a class, and warm it up.
+        """Check that the model can work; build the model of a class, and warm it up.
 
         Raises:
-            StartupError: when its code raises.
+            StartupError: when it cannot, or its code raises.
         """
+        if self._model.check is not None:
+            with _startup(f"model {self._model.name!r}: starting"):
+                await self.in_thread(self._model.check)
         if self._model.factory is None:
             return
         name = self._model.factory.__name__
         with _startup(f"model {self._model.name!r}: {name}()"):
             self._instance = await self.in_thread(self._model.factory)
         assert callable(self._instance)
-        self._call = self._instance
+        self._call = served_form(self._instance)
         with _startup(f"model {self._model.name!r}: {name}.warmup()"):
             await self._hook("warmup")
 

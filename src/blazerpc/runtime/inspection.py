@@ -26,6 +26,7 @@ from blazerpc.rows import (
     walk,
 )
 from blazerpc.runtime.model import Batching, Injected, ModelInfo
+from blazerpc.runtime.served import served_as, served_form
 from blazerpc.types import MISSING, extract_type_info, plain_function, unaliased
 from blazerpc_client.naming import MESSAGE_NAMES
 from blazerpc_client.wire.errors import WireError
@@ -67,7 +68,7 @@ def inspected(
         ValidationError: with the parameter as its field, when it is about one.
     """
     _refuse_name(name, version)
-    func, factory = _function(target)
+    func, factory, check = _function(target)
     info = extract_type_info(func)
     injected = _injected(func, info["inputs"])
     inputs = {name: kind for name, kind in info["inputs"].items() if name not in injected.names}
@@ -94,6 +95,7 @@ def inspected(
         version=version,
         func=func,
         factory=factory,
+        check=check,
         streaming=is_stream,
         batching=batching,
         isolate_failures=isolate_failures,
@@ -121,8 +123,8 @@ def _matches(pattern: re.Pattern[str], text: object) -> bool:
 
 def _function(
     target: Callable[..., object],
-) -> tuple[Callable[..., object], Callable[[], object] | None]:
-    """Return what is called for each request, and the class that it is a method of, if it is."""
+) -> tuple[Callable[..., object], Callable[[], object] | None, Callable[[], None] | None]:
+    """Return what is called for each request, the class that it is a method of, and its check."""
     if not callable(target):
         raise ValidationError(f"{target!r} is no function")
     if not isinstance(target, type):
@@ -130,7 +132,8 @@ def _function(
             inspect.signature(target)
         except ValueError:
             raise ValidationError("its signature cannot be read; wrap it in a function") from None
-        return target, None
+        served = served_as(target)
+        return served_form(target), None, None if served is None else served.check
     call: Any = getattr(target, "__call__", None)  # noqa: B004 - the method is what is wanted
     if not inspect.isfunction(call):
         raise ValidationError(f"class {target.__name__} has no method __call__, which is the model")
@@ -141,7 +144,9 @@ def _function(
                 f"class {target.__name__} is built without arguments; give {parameter.name!r} of "
                 "its constructor a default"
             )
-    return partial(call, None), target
+    served = served_as(call)
+    check = None if served is None else served.check
+    return partial(served_form(call), None), target, check
 
 
 def _defaults(func: Callable[..., object], inputs: Mapping[str, object]) -> dict[str, object]:

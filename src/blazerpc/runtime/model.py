@@ -64,6 +64,8 @@ class ModelInfo:
         version: likewise; "1" is the one that names nothing else.
         func: the function; of a class, its ``__call__``.
         factory: the class whose instance is the model; None when that is a function.
+        check: raises when the model cannot work here, before it is built; None when nothing is
+            known that could be in the way.
         streaming: whether it gives a stream of results.
         batching: how one call serves many requests.
         isolate_failures: whether the requests of a batch that failed are run again, each alone.
@@ -81,6 +83,7 @@ class ModelInfo:
     version: str
     func: Callable[..., object]
     factory: Callable[[], object] | None
+    check: Callable[[], None] | None
     streaming: bool
     batching: Batching
     isolate_failures: bool
@@ -96,9 +99,7 @@ class ModelInfo:
     @property
     def stem(self) -> str:
         """What the names of its rpc and messages are made of: ``MyModel``, ``MyModelV2``."""
-        words = re.split("[-_]", self.name)
-        stem = "".join(word[:1].upper() + word[1:] for word in words)
-        return stem if self.version == "1" else f"{stem}V{self.version}"
+        return stem(self.name, self.version)
 
     @property
     def rpc(self) -> str:
@@ -116,3 +117,10 @@ class ModelInfo:
         parts = (part for row in self.rows for part in walk(row))
         found = {part.kind: part for part in parts if isinstance(part, StructRow | EnumRow)}
         return list(found.values())
+
+
+def stem(name: str, version: str) -> str:
+    """Return what the names of a model's rpc and messages are made of."""
+    words = re.split("[-_]", name)
+    joined = "".join(word[:1].upper() + word[1:] for word in words)
+    return joined if version == "1" else f"{joined}V{version}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from typing import Final
 
 from blazerpc.config import ExecutionOptions
@@ -25,6 +26,18 @@ _RESERVED: Final = (
 )
 
 _DEFAULTS: Final = ExecutionOptions()
+
+
+@contextmanager
+def naming(model: str) -> Iterator[None]:
+    """Say in a ``ValidationError`` which model it is about."""
+    try:
+        yield
+    except ValidationError as error:
+        where = f"model {model!r}"
+        if error.field is not None:
+            where += ", result" if error.field == "return" else f", parameter {error.field!r}"
+        raise ValidationError(f"{where}: {error}", field=error.field or model) from None
 
 
 class ModelRegistry:
@@ -59,7 +72,7 @@ class ModelRegistry:
         Raises:
             ValidationError: naming the model, the parameter, and what would do.
         """
-        try:
+        with naming(name):
             model = inspected(
                 name,
                 version,
@@ -70,11 +83,6 @@ class ModelRegistry:
                 options=options,
             )
             self._refuse_duplicate(model)
-        except ValidationError as error:
-            where = f"model {name!r}"
-            if error.field is not None:
-                where += ", result" if error.field == "return" else f", parameter {error.field!r}"
-            raise ValidationError(f"{where}: {error}", field=error.field or name) from None
         self._models[name, version] = model
 
     def get(self, name: str, version: str = "1") -> ModelInfo:

@@ -17,7 +17,9 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.exceptions import GRPCError
 
 from blazerpc import BlazeApp, BlazeClient, ServeOptions, ValidationError
+from blazerpc.codegen import InferenceServicer
 from blazerpc.runtime import ModelInfo
+from blazerpc.runtime.runner import ModelRunner
 from blazerpc.server import GRPCServer
 from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http
@@ -100,6 +102,16 @@ class Running:
         assert stream.trailing_metadata is not None
         answer.trailing = dict(stream.trailing_metadata)
         return answer
+
+    def runner(self, model: str) -> ModelRunner:
+        """Return what runs the requests of a model, for its counts."""
+        runners = {runner.model.name: runner for runner in self.servicer._runners}
+        return runners[model]
+
+    @property
+    def servicer(self) -> InferenceServicer:
+        (servicer,) = (h for h in self.server._handlers if isinstance(h, InferenceServicer))
+        return servicer
 
     async def stop(self) -> None:
         """Stop, and wait until all calls have ended."""

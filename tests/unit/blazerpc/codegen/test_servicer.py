@@ -211,6 +211,15 @@ async def test_a_bad_request_is_refused_by_name_and_the_connection_goes_on(
     assert text_of(await server.call("Greet", GREET)) == "abab"
 
 
+async def test_a_bad_request_is_the_clients_affair_and_the_log_has_nothing_of_it(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await server.failure("Greet", b"\xff\xff")
+        await server.failure("Count", b"\x08\xff")
+    assert caplog.records == []
+
+
 async def test_a_stream_refuses_a_bad_request_as_well(server: Running) -> None:
     error = await server.failure("Count", b"\x08\xff")
     assert error.status is Status.INVALID_ARGUMENT
@@ -278,6 +287,29 @@ async def test_models_do_not_hold_one_another_up() -> None:
     async with serving(pair) as run, client_of(pair, run) as client, asyncio.timeout(PATIENCE):
         calls = [client.predict("meet", x=1), client.predict("meet", x=2)]
         assert await asyncio.gather(*calls) == [1, 2]
+
+
+async def test_a_stream_that_never_waits_lets_other_calls_pass() -> None:
+    made: list[int] = []
+    endless = BlazeApp()
+
+    @endless.model("numbers")
+    async def numbers(x: int) -> AsyncIterator[int]:
+        while True:
+            made.append(x)
+            yield x
+
+    @endless.model("echo")
+    async def echo(x: int) -> int:
+        return x
+
+    async with serving(endless) as run, client_of(endless, run) as client:
+        stream = client.stream("numbers", x=1)
+        assert await anext(stream) == 1
+        before = len(made)
+        assert await client.predict("echo", x=2) == 2
+        assert len(made) - before < 200
+        await stream.aclose()  # type: ignore[attr-defined]  # a generator
 
 
 async def test_closing_the_servicer_lets_its_threads_end() -> None:

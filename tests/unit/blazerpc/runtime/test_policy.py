@@ -235,7 +235,7 @@ def test_nobody_is_overtaken_for_ever() -> None:
         (3, 1, 2.0, 8.0),
         (32, 32, 0.5, 1.0),
         (64, 32, 0.5, 1.5),
-        (1000, 1, None, 1.001),  # nothing is known yet
+        (3, 1, None, 0.4),  # nothing is known yet
         (1000, 1, 10.0, 60.0),
         (0, 32, 0.0, 0.001),
     ],

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from grpclib.const import Status
 
-from blazerpc import BlazeApp, Context, InferenceError, ServeOptions, StartupError
+from blazerpc import BlazeApp, Context, Depends, InferenceError, ServeOptions, StartupError
 from blazerpc.runtime import ModelExecutor
-from tests.unit.blazerpc.support import PATIENCE, registered, serving, unary
+from tests.unit.blazerpc.support import PATIENCE, registered, serving, unary, until
 
 #: int field 1 of value 3.
 THREE = b"\x08\x03"
@@ -351,3 +351,28 @@ async def test_health_is_serving_only_when_the_models_are_built() -> None:
         assert journal == ["built", "warm"]
         assert await unary(run.channel, path, b"") == b"\x08\x01"
         assert (await run.answer("Model", THREE)).status is Status.OK
+
+
+async def test_a_function_that_does_not_end_keeps_no_server_from_its_end() -> None:
+    started, go = threading.Event(), threading.Event()
+    app = BlazeApp()
+
+    async def closed() -> AsyncIterator[str]:
+        try:
+            yield "made"
+        finally:
+            journal.append("closed")
+
+    @app.model("stuck")
+    def stuck(x: int, j: str = Depends(closed)) -> int:
+        started.set()
+        go.wait(10 * PATIENCE)
+        return x
+
+    async with serving(app, grace=0.05) as run:
+        call = asyncio.create_task(run.call("Stuck", THREE))
+        await until(started.is_set)
+        call.cancel()
+        await run.stop()
+    await until(lambda: journal == ["closed"])
+    go.set()
