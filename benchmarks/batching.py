@@ -1,6 +1,7 @@
 """Batching on and off: single-row requests to a NumPy perceptron, by concurrency.
 
-One server, one client process (grpcio.aio's, which costs least), rounds of on and off in turns.
+One server, on a core of its own, so that batching is the one way to more; one client process
+(grpcio.aio's, which costs least) on another. Rounds of on and off in turns.
 Figures are medians of the rounds. The batch size is what the server says of each call.
 """
 
@@ -57,7 +58,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few calls: a check that all works")
     effort = QUICK if parser.parse_args().quick else FULL
     console = Console(width=110)
-    with served(["blazerpc.cli", "serve", "benchmarks.mlp:app", "--port", "0"]) as target:
+    serve = ["blazerpc.cli", "serve", "benchmarks.mlp:app", "--port", "0", "--no-access-log"]
+    with served(serve, pinned=True) as target:
         for model in LAYERS:
             console.print(asyncio.run(_report(target, model, effort)))
 

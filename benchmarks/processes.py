@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,14 +15,21 @@ PATIENCE: Final = 30
 
 
 @contextmanager
-def served(args: list[str]) -> Iterator[str]:
-    """Run a server's module; give the address that it announces, and stop it at the end."""
+def served(args: list[str], *, pinned: bool = False) -> Iterator[str]:
+    """Run a server's module; give the address that it announces, and stop it at the end.
+
+    Args:
+        args: module and arguments.
+        pinned: whether the server has one core and this process the others, where the system can.
+    """
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
+    if pinned:
+        _pin(process.pid)
     try:
         assert process.stdout is not None
         yield _announced(process.stdout)
@@ -32,6 +40,15 @@ def served(args: list[str]) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+
+
+def _pin(server: int) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    first, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        os.sched_setaffinity(server, {first})
+        os.sched_setaffinity(0, others)
 
 
 def _announced(lines: Iterable[str]) -> str:

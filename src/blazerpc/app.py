@@ -18,7 +18,7 @@ from blazerpc.config import (
 )
 from blazerpc.context import AppState
 from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
-from blazerpc.runtime.executor import described
+from blazerpc.runtime.executor import described, is_ours
 from blazerpc.runtime.model import stem
 from blazerpc.runtime.registry import ModelRegistry, naming
 from blazerpc.server.grpc import GRPCServer
@@ -293,7 +293,9 @@ class BlazeApp:
         try:
             manager = self._lifespan(self)
             given: object = await manager.__aenter__()
-        except Exception as error:
+        except BaseException as error:
+            if is_ours(error):
+                raise
             raise StartupError(f"the lifespan failed: {described(error)}") from error
         try:
             if not isinstance(given, Mapping | None):

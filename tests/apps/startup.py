@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -74,3 +75,12 @@ class SlowConstructor(_Model):
     def __init__(self) -> None:
         print("warming up", flush=True)
         time.sleep(60)
+
+
+exiting_warmup = BlazeApp()
+
+
+@exiting_warmup.model("digits")
+class Exits(_Model):
+    async def warmup(self) -> None:
+        sys.exit("no licence")

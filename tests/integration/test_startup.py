@@ -46,6 +46,11 @@ def listens(port: int) -> bool:
             r"model 'digits': NoDevice\.warmup\(\) failed: RuntimeError: no such device "
             r"\(.*startup\.py:\d+\)",
         ),
+        (
+            "exiting_warmup",
+            r"model 'digits': Exits\.warmup\(\) failed: SystemExit: no licence "
+            r"\(.*startup\.py:\d+\)",
+        ),
     ],
 )
 def test_a_start_up_that_fails_ends_the_process_with_one_clear_line(app: str, text: str) -> None:

@@ -231,7 +231,9 @@ def _startup(what: str) -> Iterator[None]:
     """Raise ``StartupError`` from whatever a start-up raises."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
+        if is_ours(error):
+            raise
         cause = error.__cause__ if isinstance(error, InferenceError) else error
         raise StartupError(f"{what} failed: {described(cause or error)}") from cause
 
@@ -251,7 +253,7 @@ def _as_inference_errors(model: str) -> Iterator[None]:
     except (GRPCError, InferenceError):
         raise
     except BaseException as error:
-        if _is_ours(error):
+        if is_ours(error):
             raise
         text = f"model {model!r} raised {_shown(error)}"
         raise InferenceError(text, model_name=model) from error
@@ -264,7 +266,7 @@ def _shown(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_ours(error: BaseException) -> bool:
     """Return whether ``error`` is meant for the task or the process, and not the model's failure.
 
     A model that calls ``sys.exit()``, or awaits something that was cancelled, fails its call; it

@@ -14,6 +14,12 @@ PATIENCE: Final = 30.0
 #: Part of a batch's running time that is worth waiting for the callers of the one before it.
 _RETURN: Final = 0.25
 
+#: Times the mean time between two requests after which no more are expected.
+_GAPS: Final = 4
+
+#: Seconds that are not worth a timer.
+_TICK: Final = 1e-6
+
 #: Seconds that a call is taken to last before one has ended.
 _UNKNOWN: Final = 0.1
 
@@ -114,6 +120,9 @@ class BatchPolicy:
             return left
         if self._returning and now < self._return_until:
             return min(left, self._return_until - now)
-        if running and self._gap.value is not None and self._gap.value < left:
-            return left
+        if running and self._gap.value is not None and self._last_arrival is not None:
+            # Who has not come for several times that long has stopped coming.
+            coming = self._last_arrival + _GAPS * self._gap.value - now
+            hopeful = coming > _TICK and self._gap.value < left
+            return min(left, coming) if hopeful else 0.0
         return 0.0

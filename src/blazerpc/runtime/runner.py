@@ -42,6 +42,7 @@ class Request:
         context: of the call, when the model needs one.
         timing: is filled.
         arrived: when it was decoded.
+        abandoned: whether its caller has gone away.
     """
 
     arguments: dict[str, object]
@@ -50,6 +51,7 @@ class Request:
     context: Context | None = None
     timing: Timing = field(default_factory=Timing)
     arrived: float = field(default_factory=time.monotonic)
+    abandoned: bool = False
 
 
 class ModelRunner(ABC):
@@ -218,6 +220,7 @@ class BatchRunner(ModelRunner):
                 timing=request.timing,
             )
         except _NOT_BEGUN as error:
+            request.abandoned = True
             self._note_dropped(request, error)
             raise
 
@@ -230,6 +233,9 @@ class BatchRunner(ModelRunner):
             return [await self._alone(request) for request in requests]
 
     async def _alone(self, request: Request) -> object:
+        late = request.deadline is not None and request.deadline <= time.monotonic()
+        if request.abandoned or late:
+            return DeadlineExceededError("deadline exceeded before it was run again")
         try:
             return (await self._run([request]))[0]
         except (GRPCError, InferenceError) as error:
@@ -245,8 +251,11 @@ class BatchRunner(ModelRunner):
                 name: [request.arguments[name] for request in requests]
                 for name in self.model.parameters
             }
-        async with self.dependencies.provided(None) as injected:
-            result = await self.executor.execute(arguments | injected)
+        if self.dependencies:
+            async with self.dependencies.provided(None) as injected:
+                result = await self.executor.execute(arguments | injected)
+        else:
+            result = await self.executor.execute(arguments)
         if rowwise:
             counts = [request.dims[BATCH] for request in requests]
             return split(result, counts, self.model.name)

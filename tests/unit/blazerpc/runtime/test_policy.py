@@ -108,16 +108,22 @@ def test_callers_that_return_do_not_prolong_the_time_of_one_that_has_waited_befo
 
 
 def observed(gap: float) -> BatchPolicy:
-    """Return the policy of a model to which a request comes every ``gap`` seconds."""
+    """Return the policy of a model to which a request came every ``gap`` seconds, until 100."""
     seen = policy()
-    for number in range(50):
-        seen.arrived(number * gap)
+    for number in reversed(range(50)):
+        seen.arrived(100.0 - number * gap)
     return seen
 
 
 def test_beside_a_running_batch_the_next_waits_when_more_will_come_in_time() -> None:
-    assert wait(observed(1.0), 100.0, running=1) == TIMEOUT
-    assert wait(observed(1.0), 106.0, running=1) == TIMEOUT - 6
+    assert wait(observed(1.0), 100.0, running=1) == pytest.approx(4.0)
+    assert wait(observed(1.0), 103.0, running=1) == pytest.approx(1.0)
+    assert wait(observed(3.0), 100.0, running=1) == TIMEOUT
+
+
+def test_beside_a_running_batch_nobody_waits_for_those_who_have_stopped_coming() -> None:
+    assert wait(observed(1.0), 104.0, running=1) == 0
+    assert wait(observed(1.0), 106.0, running=1) == 0
 
 
 def test_beside_a_running_batch_nobody_waits_for_what_comes_too_late() -> None:
