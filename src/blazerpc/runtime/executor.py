@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, M
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from grpclib.exceptions import GRPCError
 
@@ -54,6 +54,7 @@ class ModelExecutor:
         self.asynchronous: bool = self._is_async or self._is_async_generator
         self._call = model.func if model.factory is None else _not_built
         self._instance: object = None
+        self._busy: set[Future[Any]] = set()
         # What a thread still uses must not be closed: such a call ends when its code does.
         self._stays = model.injected.closed_after_call
         self._left: set[asyncio.Event] | None = set()
@@ -83,6 +84,8 @@ class ModelExecutor:
         """Close the model of a class, and let idle threads end; a busy one ends after its call."""
         try:
             if self._instance is not None:
+                if self._busy:  # a thread may still use what is closed
+                    await asyncio.wait([asyncio.wrap_future(call) for call in self._busy])
                 await self._hook("close")
         except Exception:
             log.exception("closing model %r failed", self._model.name)
@@ -151,6 +154,8 @@ class ModelExecutor:
                 return call()
 
         future: Future[T] = self._pool.submit(run)
+        self._busy.add(future)
+        future.add_done_callback(self._busy.discard)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

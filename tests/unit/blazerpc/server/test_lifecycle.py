@@ -376,3 +376,26 @@ async def test_a_function_that_does_not_end_keeps_no_server_from_its_end() -> No
         await run.stop()
     await until(lambda: journal == ["closed"])
     go.set()
+
+
+async def test_a_model_is_not_closed_under_a_call_that_outlived_the_grace_period() -> None:
+    started, go = threading.Event(), threading.Event()
+
+    class Slow(Model):
+        def __call__(self, x: int) -> int:
+            started.set()
+            go.wait(PATIENCE)
+            journal.append("returned")
+            return x
+
+    app = BlazeApp()
+    app.model("model", max_concurrency=1)(Slow)
+    async with serving(app, grace=0.0) as run:
+        call = asyncio.create_task(run.call("Model", THREE))
+        await until(started.is_set)
+        await run.server.stop()
+        with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the transport calls it
+            await call
+        assert "closed" not in journal
+        go.set()
+    assert journal[-2:] == ["returned", "closed"]
