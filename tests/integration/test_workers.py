@@ -193,7 +193,8 @@ async def test_all_workers_drain(
             server.signal(number)
         for pid in held:
             await logged(server, f"[{pid}]: stopping: 1 calls in flight")
-        with pytest.raises(Unavailable, match="cannot reach"):
+        # Refused; or reset, when it came between the first who closed the socket and the last.
+        with pytest.raises(Unavailable):
             async with BlazeClient("127.0.0.1", server.port) as late:
                 await late.predict("pid")
         release.touch()
