@@ -8,6 +8,7 @@ import pytest
 
 from blazerpc import BlazeApp, ServeOptions
 from blazerpc.server import Call, LoggingMiddleware, Middleware
+from blazerpc_client.transport.choice import Http
 from tests.unit.blazerpc.support import Running, client_of, running, serving, unary
 
 MODELS = "/blazerpc.InferenceService/Predict"
@@ -134,12 +135,21 @@ async def test_metadata_is_logged_where_it_is_asked_for_and_nowhere_else(
     assert all(SECRET not in repr(vars(record)) for record in log.records)
 
 
-async def test_what_a_client_makes_up_stays_on_its_line(log: pytest.LogCaptureFixture) -> None:
-    async with serving(make_app(LoggingMiddleware())) as run:
-        await made_up(run, "/x\x1b[2Jy z")
+@pytest.mark.parametrize(
+    ("http", "path", "shown"),
+    [
+        ("h2", "/x\x1b[2Jy z", "/x\\x1b[2Jy"),
+        ("blaze", "/x\ty z", "/x\\ty"),  # it lets no other control character in
+    ],
+)
+async def test_what_a_client_makes_up_stays_on_its_line(
+    log: pytest.LogCaptureFixture, http: Http, path: str, shown: str
+) -> None:
+    async with serving(make_app(LoggingMiddleware()), http=http) as run:
+        await made_up(run, path)
         await made_up(run, "/" + "y" * 1000)
     first, second = (line.split()[0] for line in lines(log))
-    assert first.startswith("/x\\x1b[2Jy")
+    assert first.startswith(shown)
     assert first.isprintable()
     assert first.isascii()
     assert len(second) == 203
