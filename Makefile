@@ -39,9 +39,13 @@ demo: setup
 	$(BIN)/python -m examples.observability
 
 # What goes over the wire is tested on both kinds of HTTP/2.
+ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/test_context.py \
+	tests/unit/blazerpc/codegen/test_limits.py tests/unit/blazerpc/codegen/test_servicer.py \
+	$(addprefix tests/unit/blazerpc_client/test_,channel.py response.py verify.py)
+
 test: check
 	$(BIN)/python -m pytest -m 'not tensorflow'
-	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow' tests/integration tests/unit/blazerpc/server tests/unit/blazerpc_client/test_channel.py
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow' $(ON_THE_WIRE)
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)
