@@ -224,19 +224,31 @@ def test_who_reads_no_more_ends_it_quietly(server: ServerProcess) -> None:
         assert process.wait(20) == 1
 
 
+#: The command line with SIGINT as a terminal has it: of a job in the background it is ignored.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from blazerpc.cli.__main__ import main; main()"
+)
+
+
 def test_it_can_be_interrupted(server: ServerProcess, tmp_path: Path) -> None:
-    until = f"until={tmp_path}/never"
-    command = [sys.executable, "-m", "blazerpc.cli", "call", server.target, "hold", until]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "call", server.target, "hold"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        [*command, f"until={tmp_path}/never"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-
+        assert process.stdout.readline() == "first\n"
         process.send_signal(signal.SIGINT)
-        assert "Traceback" not in process.stderr.read()
-        assert process.wait(20) == 130
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert "Traceback" not in errors
+    assert process.returncode == 130
 
 
 def test_the_console_script_calls(server: ServerProcess) -> None:
