@@ -332,6 +332,30 @@ async def test_a_connection_without_calls_is_closed_by_a_drain() -> None:
         await until(lambda: server.protocols[0].is_closing())
 
 
+async def test_what_a_client_writes_before_it_reads_the_goodbye_meets_no_closed_socket() -> None:
+    async with serving(echo) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(frames.PREFACE + frames.settings({}) + request(1, end=True))
+        await until(lambda: bool(server.protocols) and server.protocols[0].streams_succeeded == 1)
+        await until(lambda: not server.protocols[0].in_flight)
+        server.protocols[0].drain()
+        server.protocols[0]._goodbye()  # as when its ping is answered
+        async with asyncio.timeout(PATIENCE):
+            said = await reader.read()
+            assert [kind for kind, *_ in frames_in(said)].count(7) == 2
+            for stream_id in range(3, 23, 2):  # a closed socket resets at the first of them
+                writer.write(request(stream_id, end=True))
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        assert not server.protocols[0].in_flight
+        assert not server.protocols[0].is_closing()
+        async with asyncio.timeout(PATIENCE):
+            await until(server.protocols[0].is_closing)  # it does not wait for ever
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 async def test_a_request_on_a_connection_that_has_ended_may_be_sent_again() -> None:
     async with serving(echo) as server, channel_to(server) as channel:
         await unary(channel, b"a")
