@@ -316,7 +316,8 @@ def _required(field: dataclasses.Field[Any]) -> bool:
 
 def _equal(left: object, right: object) -> bool:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        inexact = left.dtype.kind in "fc"
+        # ml_dtypes' bfloat16 is a kind of its own to NumPy.
+        inexact = left.dtype.kind in "fc" or left.dtype.name == "bfloat16"
         same = left.dtype == right.dtype or wire_name(left.dtype) == wire_name(right.dtype)
         return same and np.array_equal(left, right, equal_nan=inexact)
     if isinstance(left, list) and isinstance(right, list):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import betterproto2
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -301,6 +302,14 @@ def test_a_message_that_holds_nan_equals_itself(package: Any) -> None:
 
     assert make() == make()
     assert package.EchoRequest.parse(bytes(make())) == make()
+
+
+def test_bfloat16_that_holds_nan_equals_itself(package: Any) -> None:
+    def make(*numbers: float) -> Any:
+        return package.EchoRequest(**values(x=np.array(numbers, dtype=ml_dtypes.bfloat16)))
+
+    assert make(math.nan, 1) == make(math.nan, 1)
+    assert make(math.nan, 1) != make(1, math.nan)
 
 
 def test_a_list_that_holds_nan_equals_itself(tmp_path: Path) -> None:
