@@ -266,8 +266,12 @@ class TransportProtocol(asyncio.Protocol):
         """
         assert self._transport is not None
         self._hung_up = True
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        except OSError:  # the client was faster
+            self._end("the connection was closed")
+            return
         self._loop.call_later(_DRAIN_PATIENCE, self._end, "the connection was closed")
 
     def _end(self, reason: str) -> None:
@@ -371,7 +375,9 @@ class TransportProtocol(asyncio.Protocol):
 
     def _on_ping(self, event: PingAcked) -> None:
         if event.payload == _DRAIN:
-            self._goodbye()
+            # Not before the other events of these bytes: the core counts a request among those that
+            # were taken, and its stream is not there yet.
+            self._loop.call_soon(self._goodbye)
         elif event.payload == _ALIVE:
             self._deadline = None
 

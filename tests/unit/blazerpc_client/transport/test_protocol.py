@@ -25,7 +25,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from blazerpc_client.transport import frames
 from blazerpc_client.transport.limits import Limits, Pace
 from blazerpc_client.transport.stream import UnprocessedError
-from tests.unit.blazerpc_client.transport.peers import REQUEST, frame, frames_in, request
+from tests.unit.blazerpc_client.transport.peers import REQUEST, data, frame, frames_in, request
 from tests.unit.blazerpc_client.transport.servers import (
     PATIENCE,
     channel_to,
@@ -330,6 +330,28 @@ async def test_a_connection_without_calls_is_closed_by_a_drain() -> None:
         await unary(channel, b"a")
         server.protocols[0].drain()
         await until(lambda: server.protocols[0].is_closing())
+
+
+async def test_a_request_that_comes_with_the_answer_to_the_drains_ping_is_served() -> None:
+    async with serving(echo) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(frames.PREFACE + frames.settings({}))
+        await until(lambda: bool(server.protocols))
+        server.protocols[0].drain()
+        said = b""
+        while not (pings := [f for f in frames_in(said) if f[0] == frames.FrameType.PING]):
+            said += await reader.read(1 << 16)
+        # In one piece, as what a client sends in one go may be read.
+        message = data(1, b"\0\0\0\0\1a", end=True)
+        fields = tuple((name, "/t.T/UU" if name == ":path" else value) for name, value in REQUEST)
+        writer.write(frames.ping(pings[0][3], ack=True) + request(1, fields) + message)
+        said = await reader.read()
+        goodbyes = [f for f in frames_in(said) if f[0] == frames.FrameType.GOAWAY]
+        assert [frames.read_goaway(memoryview(f[3]))[0] for f in goodbyes] == [1]
+        answers = [f[3] for f in frames_in(said) if f[0] == frames.FrameType.DATA]
+        assert answers == [b"\0\0\0\0\1a"]
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_what_a_client_writes_before_it_reads_the_goodbye_meets_no_closed_socket() -> None:
