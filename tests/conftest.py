@@ -33,8 +33,8 @@ class ServerProcess:
         program: Sequence[str] = ("-m", "blazerpc.cli"),
         listening: bool = True,
     ) -> None:
-        # Appended to: reading it moves a place that the server's processes share.
-        self._errors = tempfile.TemporaryFile("a+")  # noqa: SIM115 - closed by kill()
+        # Appended to: the place of the next write is shared by the server's processes.
+        self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by kill()
         # -W error: a warning in the server is as much a fault as one in the tests.
         self.process = subprocess.Popen(
             [
@@ -89,8 +89,9 @@ class ServerProcess:
 
     def errors(self) -> str:
         """Return what the server has written to standard error so far."""
-        self._errors.seek(0)
-        return self._errors.read()
+        file = self._errors.fileno()
+        # pread: every write of the server moves the place that this process reads from, too.
+        return os.pread(file, os.fstat(file).st_size, 0).decode()
 
     def stop(self) -> tuple[int, str]:
         """Stop with SIGTERM; return exit code and standard error."""

@@ -51,9 +51,12 @@ def blaze(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
 
 async def logged(server: ServerProcess, text: str) -> None:
     """Wait until the server has written ``text`` to its standard error."""
-    async with asyncio.timeout(30):
-        while text not in server.errors():
-            await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(30):
+            while text not in server.errors():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"the server wrote {server.errors()!r}, and not {text!r}") from None
 
 
 def generated(server: ServerProcess, directory: Path, package: str) -> ModuleType:

@@ -331,7 +331,7 @@ app = BlazeApp()
 @app.model("built")
 class Built:
     def __init__(self) -> None:
-        print("building", file=sys.stderr, flush=True)
+        sys.stderr.write("building\\n")  # at once: workers write beside each other
         {}
 
     def __call__(self, x: int) -> int:
@@ -341,7 +341,7 @@ class Built:
 
 def write_slow(directory: Path) -> None:
     (directory / "slow.py").write_text(
-        "import sys, threading\nprint('importing', file=sys.stderr, flush=True)\n"
+        "import sys, threading\nsys.stderr.write('importing\\n')\n"
         "threading.Event().wait()\n"
     )
 
