@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from ssl import SSLContext
 from typing import TypedDict, get_args
 
 from blazerpc.exceptions import ConfigurationError
+from blazerpc.tls import ServerTLS
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 
@@ -105,6 +107,9 @@ class ServeOptions:
         log: what ``blaze serve`` logs, and how.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        ssl: how connections are encrypted; None for plaintext. A context of your own is of one
+            process, and gets ALPN ``h2``.
+        reflection: whether clients may read the schema.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -121,6 +126,8 @@ class ServeOptions:
     log: LogOptions = field(default_factory=LogOptions)
     http: Http | None = None
     limits: Limits = DEFAULT
+    ssl: ServerTLS | SSLContext | None = None
+    reflection: bool = True
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")

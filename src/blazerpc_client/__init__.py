@@ -7,6 +7,7 @@ from blazerpc_client.lazy import lazy_names
 if TYPE_CHECKING:
     from blazerpc_client.channel import CallOptions, Metadata
     from blazerpc_client.client import BlazeClient, ServiceClient
+    from blazerpc_client.credentials import Credentials
     from blazerpc_client.errors import (
         Aborted,
         AlreadyExists,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         StreamMethod,
         UnaryMethod,
     )
+    from blazerpc_client.tls import ClientTLS
     from blazerpc_client.transport.limits import Limits
     from blazerpc_client.verify import SchemaMismatchWarning
 else:
@@ -44,6 +46,7 @@ else:
             "channel": ["CallOptions", "Metadata"],
             "client": ["BlazeClient", "ServiceClient"],
             "compare": [],
+            "credentials": ["Credentials"],
             "errors": [
                 "Aborted",
                 "AlreadyExists",
@@ -75,6 +78,7 @@ else:
                 "UnaryMethod",
             ],
             "specs": [],
+            "tls": ["ClientTLS"],
             "transport": [],
             "transport.limits": ["Limits"],
             "verify": ["SchemaMismatchWarning"],
@@ -90,6 +94,8 @@ __all__ = [
     "CallOptions",
     "Cancelled",
     "ClientStreamMethod",
+    "ClientTLS",
+    "Credentials",
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",

@@ -11,9 +11,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
+from grpclib.events import SendRequest, listen
 from grpclib.metadata import Deadline
 
 from blazerpc_client.call import ClientCall
+from blazerpc_client.credentials import Credentials, call_credentials
 from blazerpc_client.errors import (
     FailedPrecondition,
     Internal,
@@ -23,6 +25,7 @@ from blazerpc_client.errors import (
 )
 from blazerpc_client.grpclib_channel import GrpclibChannel
 from blazerpc_client.metadata import check_metadata, current_recorder, redacted
+from blazerpc_client.tls import TLS, client_security
 from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
@@ -176,16 +179,29 @@ class Channel:
         target: ``HOST:PORT``.
         http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what the server may ask of this package's HTTP/2.
+        tls: how the connection is encrypted; True trusts the system's authorities.
+        credentials: metadata that is sent with each call, or a function that gives it.
+        allow_insecure_credentials: whether they are sent without TLS, too.
 
     Attributes:
         target: likewise.
         observer: surrounds every call, but for those that read the schema.
 
     Raises:
-        InvalidArgument: for a target or ``http`` of another form.
+        InvalidArgument: for a target or ``http`` of another form, ``tls`` that cannot be used, or
+            credentials that may not be sent.
     """
 
-    def __init__(self, target: str, *, http: Http | None = None, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
+        tls: TLS = None,
+        credentials: Credentials | None = None,
+        allow_insecure_credentials: bool = False,
+    ) -> None:
         self._host, self._port = parse_target(target)
         self.target = target
         self.observer: CallObserver | None = None
@@ -194,6 +210,10 @@ class Channel:
         except ValueError as error:
             raise InvalidArgument(str(error), field="http") from None
         self._limits = limits
+        self._tls = client_security(tls)
+        self._credentials = call_credentials(
+            credentials, secure=self._tls is not None, allow_insecure=allow_insecure_credentials
+        )
         self._channel: GrpclibChannel | TransportChannel | None = None
         self._closed = False
 
@@ -304,10 +324,14 @@ class Channel:
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
             self._channel = (
-                TransportChannel(self._host, self._port, limits=self._limits)
+                TransportChannel(self._host, self._port, limits=self._limits, tls=self._tls)
                 if self._http == "blaze"
-                else GrpclibChannel(self._host, self._port)
+                else GrpclibChannel(
+                    self._host, self._port, self._tls, self._limits.handshake_timeout
+                )
             )
+            if self._credentials is not None:
+                listen(self._channel, SendRequest, self._credentials.add_to)
         return self._channel.request(
             path,
             cardinality,

@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 from google.protobuf.message import Message
 
 from blazerpc_client.channel import CallOptions, Channel, Metadata
+from blazerpc_client.credentials import Credentials
 from blazerpc_client.errors import (
     InvalidArgument,
     NotFound,
@@ -28,6 +29,7 @@ from blazerpc_client.schema import (
     UnaryMethod,
 )
 from blazerpc_client.specs import MethodSpec, models_of, signature
+from blazerpc_client.tls import TLS
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verification, Verify
@@ -48,8 +50,18 @@ class _Connected:
         metadata: Metadata | None,
         http: Http | None,
         limits: Limits,
+        tls: TLS,
+        credentials: Credentials | None,
+        allow_insecure_credentials: bool,
     ) -> None:
-        self._channel = Channel(target, http=http, limits=limits)
+        self._channel = Channel(
+            target,
+            http=http,
+            limits=limits,
+            tls=tls,
+            credentials=credentials,
+            allow_insecure_credentials=allow_insecure_credentials,
+        )
         self._options = CallOptions(timeout=timeout, metadata=metadata or {})
         self._verification = Verification("off")
 
@@ -161,9 +173,14 @@ class ServiceClient(_Connected):
             would fail.
         http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what the server may ask of this package's HTTP/2.
+        tls: True for TLS with the system's authorities, ``ClientTLS`` for others, or a context.
+        credentials: metadata sent with every call, or a function that is asked for it each time;
+            the metadata of a call goes over it.
+        allow_insecure_credentials: whether it is sent without TLS, too, where anybody can read it.
 
     Raises:
-        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
+        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form, ``tls``
+            that cannot be used, or credentials that may not be sent.
     """
 
     def __init__(
@@ -175,8 +192,20 @@ class ServiceClient(_Connected):
         verify: Verify = "off",
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        tls: TLS = None,
+        credentials: Credentials | None = None,
+        allow_insecure_credentials: bool = False,
     ) -> None:
-        super().__init__(target, timeout=timeout, metadata=metadata, http=http, limits=limits)
+        super().__init__(
+            target,
+            timeout=timeout,
+            metadata=metadata,
+            http=http,
+            limits=limits,
+            tls=tls,
+            credentials=credentials,
+            allow_insecure_credentials=allow_insecure_credentials,
+        )
         self._verification = Verification(verify)
 
 
@@ -189,6 +218,9 @@ class BlazeClient(_Connected):
         schema: of the server, when it is known; else it is read by reflection at the first call.
         http: as for ``ServiceClient``.
         limits: likewise.
+        tls: likewise.
+        credentials: likewise.
+        allow_insecure_credentials: likewise.
 
     A model is named as on the server; ``"digits:2"`` is its version 2.
     """
@@ -201,9 +233,21 @@ class BlazeClient(_Connected):
         schema: Schema | None = None,
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        tls: TLS = None,
+        credentials: Credentials | None = None,
+        allow_insecure_credentials: bool = False,
     ) -> None:
         target = f"[{host}]:{port}" if _is_ipv6(host) else f"{host}:{port}"
-        super().__init__(target, timeout=None, metadata=None, http=http, limits=limits)
+        super().__init__(
+            target,
+            timeout=None,
+            metadata=None,
+            http=http,
+            limits=limits,
+            tls=tls,
+            credentials=credentials,
+            allow_insecure_credentials=allow_insecure_credentials,
+        )
         self._methods: dict[str, Method[object]] = {}
         self._specs: list[MethodSpec] = []
         if schema is not None:

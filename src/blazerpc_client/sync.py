@@ -28,6 +28,7 @@ except ImportError as _error:
 
 from blazerpc_client.channel import Channel, Metadata
 from blazerpc_client.client import ServiceClient
+from blazerpc_client.credentials import Credentials
 from blazerpc_client.errors import FailedPrecondition
 from blazerpc_client.metadata import Recorder, recording
 from blazerpc_client.response import Response, StreamProvenance
@@ -37,6 +38,7 @@ from blazerpc_client.schema import (
     StreamMethod,
     UnaryMethod,
 )
+from blazerpc_client.tls import TLS
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verify
@@ -57,9 +59,13 @@ class SyncServiceClient:
         verify: as for ``ServiceClient``.
         http: likewise.
         limits: likewise.
+        tls: likewise.
+        credentials: likewise; a function is called in the client's thread.
+        allow_insecure_credentials: likewise.
 
     Raises:
-        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
+        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form, ``tls``
+            that cannot be used, or credentials that may not be sent.
     """
 
     def __init__(
@@ -71,9 +77,20 @@ class SyncServiceClient:
         verify: Verify = "off",
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        tls: TLS = None,
+        credentials: Credentials | None = None,
+        allow_insecure_credentials: bool = False,
     ) -> None:
         self._client = ServiceClient(
-            target, timeout=timeout, metadata=metadata, verify=verify, http=http, limits=limits
+            target,
+            timeout=timeout,
+            metadata=metadata,
+            verify=verify,
+            http=http,
+            limits=limits,
+            tls=tls,
+            credentials=credentials,
+            allow_insecure_credentials=allow_insecure_credentials,
         )
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())

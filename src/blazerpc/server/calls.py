@@ -128,7 +128,8 @@ class CallTracker:
         call = Call(
             method=event.method_name,
             peer=event.peer,
-            address=_address(event.peer),
+            # Now: a connection that is closed may not know its peer any more.
+            address=address_of(event.peer.addr()),
             task=task,
             known=known,
             metadata=cast(MultiMapping[str | bytes], event.metadata),
@@ -163,10 +164,9 @@ class CallTracker:
 _trackers: WeakKeyDictionary[Server, CallTracker] = WeakKeyDictionary()
 
 
-def _address(peer: Peer) -> str:
-    # Asked for at the start: a connection that is closed may not know its peer any more.
-    address = peer.addr()
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"
+def address_of(peername: object) -> str:
+    """Return a peer's address as logs have it."""
+    return f"{peername[0]}:{peername[1]}" if isinstance(peername, tuple) else "unknown"
 
 
 def _noting_interruption(handler: IServerMethodFunc, call: Call) -> IServerMethodFunc:

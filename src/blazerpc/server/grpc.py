@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from grpclib.const import Status
@@ -20,6 +21,7 @@ from blazerpc.server.calls import CallTracker
 from blazerpc.server.health import HealthService
 from blazerpc.server.listener import Listener
 from blazerpc.server.middleware import Middleware
+from blazerpc.tls import ServerTLS, server_contexts
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 
@@ -63,9 +65,11 @@ class GRPCServer:
         grace_period: seconds that calls in flight have to finish.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        ssl: how connections are encrypted; None for plaintext.
 
     Raises:
-        ConfigurationError: for a negative grace period, or an ``http`` that there is not.
+        ConfigurationError: for a negative grace period, an ``http`` that there is not, or
+            certificates that cannot be used.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class GRPCServer:
         grace_period: float = 5.0,
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        ssl: ServerTLS | SSLContext | None = None,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
@@ -84,6 +89,7 @@ class GRPCServer:
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         self._limits = limits
+        self._contexts = None if ssl is None else server_contexts(ssl)
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
@@ -139,7 +145,7 @@ class GRPCServer:
             ConfigurationError: when the address cannot be listened on.
             StartupError: when what the handlers start fails.
         """
-        server = Listener(self._handlers, self._http, self._limits)
+        server = Listener(self._handlers, self._http, self._limits, self._contexts)
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)

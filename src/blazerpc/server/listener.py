@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -14,15 +16,19 @@ from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 from grpclib.protocol import H2Protocol
 
 from blazerpc.runtime.errors import invalid_argument
-from blazerpc.server.calls import current_call, unimplemented
+from blazerpc.server.calls import address_of, current_call, unimplemented
+from blazerpc_client.tls import Contexts
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
+from blazerpc_client.transport.tls import TLSError, TLSProtocol
 from blazerpc_client.wire.malformed import malformed_field
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
+
+log: logging.Logger = logging.getLogger("blazerpc.server")
 
 #: Connections that the system keeps until they are accepted.
 _BACKLOG: Final = 1024
@@ -69,12 +75,20 @@ class _Methods(dict[str, Handler]):
 class Listener(grpclib.server.Server):
     """grpclib's server on either HTTP/2, able to stop listening without cancelling its calls."""
 
-    def __init__(self, handlers: Sequence[IServable], http: Http, limits: Limits) -> None:
+    def __init__(
+        self,
+        handlers: Sequence[IServable],
+        http: Http,
+        limits: Limits,
+        contexts: Contexts | None = None,
+    ) -> None:
         super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
         self._mapping = _Methods(self._mapping)
         self._http = http
         self._limits = limits
+        self._contexts = contexts
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
+        self._layers: WeakSet[TLSProtocol] = WeakSet()
 
     async def bind(
         self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool
@@ -86,7 +100,7 @@ class Listener(grpclib.server.Server):
         """
         where: dict[str, Any] = {"host": host, "port": port, "reuse_port": reuse_port}
         self._server = await self._loop.create_server(
-            self._protocol_factory,
+            self._protocol_factory if self._contexts is None else self._secured,
             **({"sock": sock} if sock is not None else where),
             backlog=_BACKLOG,
             start_serving=False,
@@ -112,17 +126,43 @@ class Listener(grpclib.server.Server):
 
     def drain_connections(self) -> None:
         """Tell clients to make their next calls elsewhere, where the HTTP/2 can say so."""
+        self._abort_handshakes()
         for protocol in list(self._protocols):
             if isinstance(protocol, TransportProtocol):
                 protocol.drain()
 
     def close_connections(self) -> None:
         """Close the connections that are open, and with them their calls."""
+        self._abort_handshakes()
         for protocol in list(self._protocols):
             if isinstance(protocol, TransportProtocol):
                 protocol.close("the server is stopping")
             elif hasattr(protocol, "processor"):  # it is connected
                 protocol.processor.close("the server is stopping")
+
+    def _abort_handshakes(self) -> None:
+        for layer in list(self._layers):
+            if layer.is_pending:
+                layer.abort()
+
+    def _secured(self) -> asyncio.Protocol:
+        """Return a protocol of a new connection, with TLS below it."""
+        assert self._contexts is not None
+        layer = TLSProtocol(
+            self._protocol_factory(),
+            self._contexts.current(),
+            server_hostname=None,
+            timeout=self._limits.handshake_timeout,
+            told=lambda failure: self._on_handshake(layer, failure),
+        )
+        self._layers.add(layer)
+        return layer
+
+    def _on_handshake(self, layer: TLSProtocol, failure: TLSError | None) -> None:
+        if failure is not None:
+            # A probe of the port connects and says nothing: it is no failure of anybody.
+            level = logging.WARNING if layer.heard else logging.DEBUG
+            log.log(level, "no TLS with %s: %s", address_of(layer.address), failure)
 
     def _protocol_factory(self) -> H2Protocol:
         protocol = super()._protocol_factory() if self._http == "h2" else self._own_protocol()
@@ -143,7 +183,8 @@ class Listener(grpclib.server.Server):
         return protocol
 
     def _connections(self) -> int:
-        return sum(
+        made = sum(
             isinstance(protocol, TransportProtocol) and not protocol.is_closing()
             for protocol in self._protocols
         )
+        return made + sum(layer.is_pending for layer in self._layers)

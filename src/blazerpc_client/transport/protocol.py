@@ -89,6 +89,7 @@ class TransportProtocol(asyncio.Protocol):
         self._draining = False
         self._refused = False
         self._hung_up = False
+        self._ended = "the connection was closed"
 
     @property
     def processor(self) -> TransportProtocol:
@@ -135,7 +136,8 @@ class TransportProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
-        self._end("the connection was lost" if exc is None else f"connection lost: {exc}")
+        self._ended = "the connection was lost" if exc is None else f"connection lost: {exc}"
+        self._end(self._ended)
 
     # What streams and their owners ask for.
 
@@ -174,7 +176,7 @@ class TransportProtocol(asyncio.Protocol):
         """
         while True:
             if self.is_closing():
-                raise UnprocessedError("the connection was closed")
+                raise UnprocessedError(self._ended)
             try:
                 stream_id = self.core.open(block, end_stream)
             except ConnectionClosed as error:
