@@ -21,8 +21,8 @@ from grpclib.server import Stream
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
 from blazerpc.context import AppState, Context
-from blazerpc.exceptions import OverloadedError
-from blazerpc.runtime.errors import RefusedError, as_grpc_errors, invalid_argument
+from blazerpc.exceptions import BlazeRPCError, OverloadedError
+from blazerpc.runtime.errors import RefusedError, as_grpc_error, invalid_argument
 from blazerpc.runtime.limiter import Limiter, Slot
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.runtime.observer import Dropped, Observe, Timing, current_timing, observer_of
@@ -168,14 +168,14 @@ class _Served:
             timing=current_timing.get() or Timing(),
         )
         try:
-            with as_grpc_errors(self._what):
-                slot = await self._slot()
-                try:
-                    await self._read(stream, request)
-                    await serve(stream, request)
-                finally:
-                    slot.leave()
-        except GRPCError as error:
+            slot = await self._slot()
+            try:
+                await self._read(stream, request)
+                await serve(stream, request)
+            finally:
+                slot.leave()
+        except (GRPCError, BlazeRPCError) as failure:
+            error = as_grpc_error(self._what, failure)
             if isinstance(error, RefusedError):
                 _add_trailer(stream, PUSHBACK, error.pushback)
             await stream.send_trailing_metadata(

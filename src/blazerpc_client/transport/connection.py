@@ -176,6 +176,29 @@ class Connection(Receiver):
         self._strikes.reset()
         return size
 
+    def send_answer(self, stream_id: int, headers: bytes, data: bytes, trailers: bytes) -> bool:
+        """Send all that a server has to say of a call, if it can go at once; return whether it did.
+
+        Nearly every unary answer can: its client has said all, and the windows have room.
+        """
+        stream = self._streams.get(stream_id)
+        size = len(data)
+        if (
+            stream is None
+            or stream.state is not State.HALF_CLOSED_REMOTE
+            or size > min(stream.send.size, self._window.size, DEFAULT_FRAME)
+            or len(headers) > DEFAULT_FRAME
+            or len(trailers) > DEFAULT_FRAME
+            or self._tell_table
+        ):
+            return False
+        del self._streams[stream_id]
+        self._window.size -= size
+        self.queued += size
+        self._out.append(frames.answer(stream_id, headers, data, trailers))
+        self._strikes.reset()
+        return True
+
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """Reset a stream; nothing happens to one that is closed (RFC 9113, section 5.4.2)."""
         if stream_id in self._streams:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Messages up to this size are sent as one piece with their prefix: the copy costs less than
 #: another frame.
-_JOINED: Final = 8 << 10
+JOINED: Final = 8 << 10
 
 #: Data that may wait for the end of this turn of the loop. A handler that only sends never gives
 #: the loop a turn: from here on the socket is asked, and makes it wait.
@@ -252,6 +252,13 @@ class TransportStream:
             raise StreamTerminatedError(self._closed or "the stream is closed") from None
         self.connection.flush_soon()
 
+    def send_answer(self, headers: bytes, data: bytes, trailers: bytes) -> bool:
+        """Send a whole answer, if it can go at once; return whether it did."""
+        sent = self.connection.core.send_answer(self.id, headers, data, trailers)
+        if sent:
+            self.connection.flush_soon()
+        return sent
+
     async def send_message(
         self, message: bytes, *, limit: int, encoding: str = "identity", end: bool = False
     ) -> None:
@@ -262,7 +269,7 @@ class TransportStream:
             StreamTerminatedError: when the stream is closed.
         """
         prefix, body = frame(message, limit, encoding)
-        if len(body) <= _JOINED:
+        if len(body) <= JOINED:
             await self.send_data(prefix + body, end)
         else:
             await self.send_data(prefix)

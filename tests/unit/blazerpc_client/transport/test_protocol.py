@@ -124,16 +124,16 @@ async def test_a_slow_reader_stops_a_fast_sender() -> None:
             assert received == sent == 1000
 
 
-async def test_a_window_that_never_opens_ends_the_call_and_not_the_others() -> None:
-    ended: list[BaseException] = []
+@pytest.mark.parametrize("size", [1000, 10_000])  # one that is held for its trailers, one not
+async def test_a_window_that_never_opens_ends_the_call_and_not_the_others(size: int) -> None:
+    begun = asyncio.Event()
 
     async def answer(call: Any) -> None:
-        message = await call.recv_message()
-        try:
-            await call.send_message(bytes(1000) if message == b"much" else b"little")
-        except BaseException as error:
-            ended.append(error)
-            raise
+        if await call.recv_message() == b"much":
+            begun.set()
+            await call.send_message(bytes(size))
+        else:
+            await call.send_message(b"little")
 
     limits = Limits(stall_timeout=0.05)
     async with serving(answer, limits) as server, channel_to(server, SMALL) as channel:
@@ -143,7 +143,8 @@ async def test_a_window_that_never_opens_ends_the_call_and_not_the_others() -> N
             call = channel.request("/t.T/UU", Cardinality.UNARY_UNARY, bytes, bytes)
             async with call:
                 await call.send_message(b"much", end=True)
-                await until(lambda: bool(ended))  # nobody reads the answer
+                await begun.wait()
+                await until(lambda: not server.protocols[0].in_flight)  # nobody reads the answer
                 assert await unary(channel, b"little") == b"little"
 
         with pytest.raises(StreamTerminatedError, match="CANCEL"):
