@@ -16,6 +16,7 @@ from grpclib.protocol import H2Protocol
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc.server.calls import current_call, unimplemented
 from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
@@ -72,6 +73,8 @@ class Listener(grpclib.server.Server):
     def __init__(self, handlers: Sequence[IServable], http: Http, limits: Limits) -> None:
         super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
         self._mapping = _Methods(self._mapping)
+        if http == "blaze":
+            self.__dispatch__ = ServerEvents()
         self._http = http
         self._limits = limits
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()

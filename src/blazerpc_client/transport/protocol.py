@@ -197,9 +197,11 @@ class TransportProtocol(asyncio.Protocol):
         if self._streams.pop(stream.id, None) is None:
             return
         self._used = time.monotonic()
-        self.release(stream.id, stream.drop())
+        if held := stream.drop():
+            self.release(stream.id, held)
         self._stream_closed.notify()
-        self._close_if_done()
+        if not self.core.accepts_streams:
+            self._close_if_done()
 
     def flush_soon(self) -> None:
         """Write once in this turn of the loop, whatever else comes to be sent in it."""

@@ -249,28 +249,35 @@ class CallHandler(StreamHandler):
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[TransportStream, asyncio.Task[None]] = {}
         self._cancelled: set[asyncio.Task[None]] = set()
-        self._requests: dict[Fields, Request | Refusal] = {}
+        self._known: dict[Fields, tuple[Request, grpclib.const.Handler] | Refusal] = {}
 
     def accept(self, stream: TransportStream, headers: Fields) -> None:
         """Serve a request in a task of its own."""
-        request = self._requests.get(headers)
-        if request is None:
-            request = read_request(headers, self._subtype)
-            if len(self._requests) >= _MAX_REQUESTS:
-                self._requests.clear()
-            self._requests[headers] = request
-        if isinstance(request, Refusal):
-            _refuse(stream, request)
+        known = self._known.get(headers)
+        if known is None:
+            known = self._read(headers)
+            if len(self._known) >= _MAX_REQUESTS:
+                self._known.clear()
+            self._known[headers] = known
+        if isinstance(known, Refusal):
+            _refuse(stream, known)
             return
-        method = self._mapping.get(request.path)
-        if method is None:
-            _refuse(stream, Refusal(200, Status.UNIMPLEMENTED, "Method not found"))
-            return
+        request, method = known
         task = self._loop.create_task(self._serve(stream, method, request))
         self._tasks[stream] = task
         # Not at the end of the coroutine: one that is cancelled before its first step, as of a
         # request that came together with its reset, has no end.
         task.add_done_callback(partial(self._done, stream))
+
+    def _read(self, headers: Fields) -> tuple[Request, grpclib.const.Handler] | Refusal:
+        """Return what the headers ask for, and what serves it."""
+        request = read_request(headers, self._subtype)
+        if isinstance(request, Refusal):
+            return request
+        method = self._mapping.get(request.path)
+        if method is None:
+            return Refusal(200, Status.UNIMPLEMENTED, "Method not found")
+        return request, method
 
     def cancel(self, stream: TransportStream) -> None:
         """Cancel the task of a call."""
