@@ -191,17 +191,13 @@ class ModelExecutor:
             await self.in_thread(method)
 
     async def _iterate_async(self, items: AsyncIterable[object]) -> AsyncGenerator[object, None]:
-        source = aiter(items)
-        try:
-            while True:
-                with self.failures():
-                    item = await anext(source, END)
-                if item is END:
-                    return
-                yield item
-        finally:
-            if isinstance(source, AsyncGenerator):
-                with self.failures():
+        with self._failures:
+            source = aiter(items)
+            try:
+                async for item in source:
+                    yield item
+            finally:
+                if isinstance(source, AsyncGenerator):
                     await source.aclose()
 
     async def _iterate_sync(self, items: object, slot: Slot | None) -> AsyncGenerator[object, None]:

@@ -48,7 +48,9 @@ class Codec(ProtoCodec):
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """Return the bytes."""
-        data: bytes = super().encode(message, message_type)
+        if not isinstance(message, message_type):
+            raise TypeError(f"{message_type.__name__} is to be sent, not {type(message).__name__}")
+        data: bytes = message.SerializeToString()
         if (call := current_call()) is not None:
             call.sent += len(data)
         return data

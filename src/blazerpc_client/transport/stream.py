@@ -270,10 +270,21 @@ class TransportStream:
         """
         prefix, body = frame(message, limit, encoding)
         if len(body) <= JOINED:
-            await self.send_data(prefix + body, end)
+            data = prefix + body
+            if end or not self._send_small(data):
+                await self.send_data(data, end)
         else:
             await self.send_data(prefix)
             await self.send_data(body, end)
+
+    def _send_small(self, data: bytes) -> bool:
+        """Send data that needs not wait for anything; return whether it does not."""
+        connection = self.connection
+        core = connection.core
+        if not connection.can_write or core.queued > _QUEUED or not core.send_small(self.id, data):
+            return False
+        connection.flush_soon()
+        return True
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Send bytes, as fast as the peer reads."""
