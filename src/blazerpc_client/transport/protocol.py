@@ -25,7 +25,6 @@ from blazerpc_client.transport.events import (
     TrailersReceived,
     WindowOpened,
 )
-from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.owner import KnownPeer, StreamHandler
 from blazerpc_client.transport.stream import Signal, TransportStream, UnprocessedError
@@ -58,15 +57,6 @@ class TransportProtocol(asyncio.Protocol):
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
     """
-
-    # What grpclib counts of a connection, for its channelz.
-    streams_started: int = 0
-    streams_succeeded: int = 0
-    streams_failed: int = 0
-    messages_sent: int = 0
-    messages_received: int = 0
-    last_message_sent: float | None = None
-    last_message_received: float | None = None
 
     def __init__(self, handler: StreamHandler, *, client: bool, limits: Limits = DEFAULT) -> None:
         self.handler: StreamHandler = handler
@@ -292,7 +282,6 @@ class TransportProtocol(asyncio.Protocol):
 
     def _register(self, stream_id: int, stream: TransportStream) -> None:
         self._streams[stream_id] = stream
-        self.streams_started += 1
 
     # Timers: one for all, that looks what is due.
 
@@ -333,14 +322,14 @@ class TransportProtocol(asyncio.Protocol):
         if stream is not None:
             stream.begin(event.fields, self.limits.max_receive_message)
             if event.end_stream:
-                self._on_end(stream)
+                stream.end()
             if not self.is_client:
                 self.handler.accept(stream, event.fields)
 
     def _on_trailers(self, event: TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
-            self._on_end(stream, event.fields)
+            stream.end(event.fields)
 
     def _on_data(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -349,14 +338,9 @@ class TransportProtocol(asyncio.Protocol):
             return
         stream.feed(event.data)
         if event.end_stream:
-            self._on_end(stream)
-
-    def _on_end(self, stream: TransportStream, trailers: Fields | None = None) -> None:
-        self.streams_succeeded += 1
-        stream.end(trailers)
+            stream.end()
 
     def _on_reset(self, event: StreamReset) -> None:
-        self.streams_failed += 1
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             stream.terminate(event.reason, unprocessed=event.unprocessed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -102,10 +101,6 @@ class ServerCall(grpclib.server.Stream[R, S]):
         # A large one is a bytearray, which protobuf reads as well.
         received = self._codec.decode(cast(bytes, data), self._recv_type)
         message: R = (await self._dispatch.recv_message(received))[0]
-        self._messages_received += 1
-        connection = self._transport_stream.connection
-        connection.messages_received += 1
-        connection.last_message_received = time.monotonic()
         return message
 
     async def send_initial_metadata(self, *, metadata: _MetadataLike | None = None) -> None:
@@ -129,8 +124,7 @@ class ServerCall(grpclib.server.Stream[R, S]):
         (message,) = await self._dispatch.send_message(message)
         data = self._codec.encode(message, self._send_type)
         stream = self._transport_stream
-        connection = stream.connection
-        limit = connection.limits.max_send_message
+        limit = stream.connection.limits.max_send_message
         if first and unary and len(data) <= JOINED:
             prefix, body = frame(data, limit, self._encoding)
             self._held = headers, prefix + body
@@ -140,9 +134,6 @@ class ServerCall(grpclib.server.Stream[R, S]):
                 self._send_initial_metadata_done = True
             await stream.send_message(data, limit=limit, encoding=self._encoding)
         self._send_message_done = True
-        self._messages_sent += 1
-        connection.messages_sent += 1
-        connection.last_message_sent = time.monotonic()
 
     async def send_trailing_metadata(
         self,

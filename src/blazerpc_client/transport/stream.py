@@ -67,7 +67,7 @@ class TransportStream:
 
     Attributes:
         id: number of the stream; 0 until a client's request is sent.
-        connection: grpclib's name for what the stream belongs to, and counts in.
+        connection: that it is one of.
         headers: of the peer, once they have come.
         trailers: likewise.
         wrapper: grpclib's, which tells a waiting task of the end of the stream.
