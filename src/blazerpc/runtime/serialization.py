@@ -20,6 +20,7 @@ from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.dtypes import wire_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import field_codec
+from blazerpc_client.wire.large import empty_message
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import EnumClass, StructClass
@@ -78,7 +79,7 @@ class ModelCodec:
         Raises:
             InferenceError: when the result is not what the model's annotation says.
         """
-        response = self.response_class()
+        response = empty_message(self.response_class, (result,))
         try:
             self._result.write(response, result, dims)
             if self._is_recursive:

@@ -24,7 +24,7 @@ from multidict import MultiDict
 from blazerpc_client.call import ClientCall
 from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
-from blazerpc_client.transport.messages import ACCEPTED
+from blazerpc_client.transport.messages import ACCEPTED, Outgoing
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
@@ -99,7 +99,7 @@ class TransportCall(ClientCall[S, R]):
             (message,) = await self._dispatch.send_message(message)
             stream = self._transport_stream
             await stream.send_message(
-                self._codec.encode(message, self._send_type),
+                cast(Outgoing, self._codec.encode(message, self._send_type)),
                 limit=stream.connection.limits.max_send_message,
                 end=end,
             )

@@ -10,7 +10,8 @@ import gzip
 import struct
 import zlib
 from collections import deque
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -22,6 +23,12 @@ GZIP: Final = "gzip"
 ACCEPTED: Final = f"{IDENTITY},{GZIP}"
 
 _PREFIX: Final = struct.Struct(">BI")
+
+#: A message that is to be sent, whole or in pieces.
+Outgoing: TypeAlias = bytes | tuple[bytes | memoryview, ...]
+
+#: Of a message, pieces up to this size are joined: the copy costs less than another frame.
+JOINED: Final = 8 << 10
 
 #: Smaller messages do not get shorter by being compressed.
 _WORTH_COMPRESSING: Final = 256
@@ -42,20 +49,36 @@ def check_encoding(encoding: str) -> None:
         raise GRPCError(Status.UNIMPLEMENTED, message)
 
 
-def frame(message: bytes, limit: int, encoding: str = IDENTITY) -> list[bytes]:
+def frame(message: Outgoing, limit: int, encoding: str = IDENTITY) -> list[bytes | memoryview]:
     """Return a message as the pieces to send, compressed where that makes it shorter.
+
+    Pieces up to ``JOINED`` are joined, larger ones go as they are.
 
     Raises:
         GRPCError: RESOURCE_EXHAUSTED, for a message beyond ``limit``.
     """
-    if len(message) > limit:
-        text = f"a message of {len(message)} bytes is to be sent, {limit} are allowed"
+    pieces = (message,) if isinstance(message, bytes) else message
+    size = sum(map(len, pieces))
+    if size > limit:
+        text = f"a message of {size} bytes is to be sent, {limit} are allowed"
         raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
-    if encoding == GZIP and len(message) >= _WORTH_COMPRESSING:
-        compressed = gzip.compress(message, compresslevel=1, mtime=0)
-        if len(compressed) < len(message):
-            return [_PREFIX.pack(1, len(compressed)), compressed]
-    return [_PREFIX.pack(0, len(message)), message]
+    if encoding == GZIP and size >= _WORTH_COMPRESSING:
+        compressed = gzip.compress(b"".join(pieces), compresslevel=1, mtime=0)
+        if len(compressed) < size:
+            return _joined(_PREFIX.pack(1, len(compressed)), (compressed,))
+    return _joined(_PREFIX.pack(0, size), pieces)
+
+
+def _joined(prefix: bytes, pieces: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+    joined: list[bytes | memoryview] = []
+    small = prefix
+    for piece in pieces:
+        if len(piece) <= JOINED:
+            small += piece
+        else:
+            joined += small, piece
+            small = b""
+    return [*joined, small] if small else joined
 
 
 class MessageReader:

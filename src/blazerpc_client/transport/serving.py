@@ -30,10 +30,10 @@ from multidict import MultiDict
 
 from blazerpc_client.transport.errors import ErrorCode
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
-from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, frame
+from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, JOINED, Outgoing, frame
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.requests import Refusal, Request, read_request
-from blazerpc_client.transport.stream import JOINED, TransportStream, TruncatedMessageError
+from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
 
 log: logging.Logger = logging.getLogger("grpclib.server")
 
@@ -122,12 +122,11 @@ class ServerCall(grpclib.server.Stream[R, S]):
         first = not self._send_initial_metadata_done
         headers = await self._initial_block() if first else b""
         (message,) = await self._dispatch.send_message(message)
-        data = self._codec.encode(message, self._send_type)
+        data = cast(Outgoing, self._codec.encode(message, self._send_type))
         stream = self._transport_stream
         limit = stream.connection.limits.max_send_message
-        if first and unary and len(data) <= JOINED:
-            prefix, body = frame(data, limit, self._encoding)
-            self._held = headers, prefix + body
+        if first and unary and isinstance(data, bytes) and len(data) <= JOINED:
+            self._held = headers, b"".join(frame(data, limit, self._encoding))
         else:
             if first:
                 stream.send_block(headers, end_stream=False)

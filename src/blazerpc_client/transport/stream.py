@@ -11,14 +11,19 @@ from grpclib.utils import Wrapper
 
 from blazerpc_client.transport.errors import ErrorCode, StreamClosed
 from blazerpc_client.transport.headers import Fields, encode, encode_once
-from blazerpc_client.transport.messages import MessageReader, check_encoding, frame
+from blazerpc_client.transport.messages import (
+    JOINED,
+    MessageReader,
+    Outgoing,
+    check_encoding,
+    frame,
+)
 
 if TYPE_CHECKING:
     from blazerpc_client.transport.protocol import TransportProtocol
 
-#: Messages up to this size are sent as one piece with their prefix: the copy costs less than
-#: another frame.
-JOINED: Final = 8 << 10
+#: What messages that share a frame are up to.
+_SMALL: Final = JOINED + 5
 
 #: Data that may wait for the end of this turn of the loop. A handler that only sends never gives
 #: the loop a turn: from here on the socket is asked, and makes it wait.
@@ -260,7 +265,7 @@ class TransportStream:
         return sent
 
     async def send_message(
-        self, message: bytes, *, limit: int, encoding: str = "identity", end: bool = False
+        self, message: Outgoing, *, limit: int, encoding: str = "identity", end: bool = False
     ) -> None:
         """Send one message, as fast as the peer reads.
 
@@ -268,16 +273,13 @@ class TransportStream:
             GRPCError: for a message beyond ``limit``.
             StreamTerminatedError: when the stream is closed.
         """
-        prefix, body = frame(message, limit, encoding)
-        if len(body) <= JOINED:
-            data = prefix + body
-            if end or not self._send_small(data):
-                await self.send_data(data, end)
-        else:
-            await self.send_data(prefix)
-            await self.send_data(body, end)
+        *before, last = frame(message, limit, encoding)
+        for piece in before:
+            await self.send_data(piece)
+        if before or end or len(last) > _SMALL or not self._send_small(last):
+            await self.send_data(last, end)
 
-    def _send_small(self, data: bytes) -> bool:
+    def _send_small(self, data: bytes | memoryview) -> bool:
         """Send data that needs not wait for anything; return whether it does not."""
         connection = self.connection
         core = connection.core
@@ -286,7 +288,7 @@ class TransportStream:
         connection.flush_soon()
         return True
 
-    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+    async def send_data(self, data: bytes | memoryview, end_stream: bool = False) -> None:
         """Send bytes, as fast as the peer reads."""
         view = memoryview(data)
         while True:

@@ -19,6 +19,7 @@ from blazerpc_client.naming import PACKAGE
 from blazerpc_client.wire import values
 from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import empty_message
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
@@ -370,7 +371,7 @@ class MessageCodec:
     def __init__(
         self,
         descriptor: Descriptor,
-        message_class: Callable[[], Message],
+        message_class: type[Message],
         classes: Classes | None = None,
     ) -> None:
         self._fields = FieldSet(descriptor, classes or PlainClasses(), "parameter")
@@ -384,7 +385,17 @@ class MessageCodec:
         Raises:
             WireError: naming a field that is missing, not known, or of another type.
         """
-        message = self._message_class()
+        return self._filled(self._message_class(), values, dims)
+
+    def encode_to_send(self, values: Mapping[str, object], dims: Dims) -> Message:
+        """Return the same, with large tensors beside the message.
+
+        Raises:
+            WireError: likewise.
+        """
+        return self._filled(empty_message(self._message_class, values.values()), values, dims)
+
+    def _filled(self, message: Message, values: Mapping[str, object], dims: Dims) -> Message:
         try:
             self._fields.fill(message, values, dims)
         except RecursionError:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from blazerpc_client.transport.messages import (
     GZIP,
+    JOINED,
     MessageReader,
     check_encoding,
     frame,
@@ -140,8 +141,12 @@ def test_only_what_gets_shorter_is_compressed() -> None:
 
 
 def test_a_message_that_is_not_compressed_is_sent_without_a_copy() -> None:
-    message = bytes(1000)
+    message = bytes(JOINED + 1)
     assert frame(message, LIMIT)[1] is message
+    pieces = (b"a", message, b"b", bytes(JOINED), message)
+    assert frame(pieces, LIMIT)[1::2] == [message, message]
+    assert b"".join(frame(pieces, LIMIT))[5:] == b"".join(pieces)
+    assert frame(pieces, LIMIT)[0][1:5] == struct.pack(">I", sum(map(len, pieces)))
 
 
 def test_a_message_too_large_to_send_is_refused() -> None:
