@@ -127,7 +127,7 @@ class TransportCall(ClientCall[S, R]):
                 raise ProtocolError("an answer ends before its announced length") from None
             if data is None:
                 return None
-            # A large one is a bytearray, which protobuf reads as well.
+            # A large one is a memoryview, which protobuf reads as well.
             received = self._codec.decode(cast(bytes, data), self._recv_type)
             message: R = (await self._dispatch.recv_message(received))[0]
             return message

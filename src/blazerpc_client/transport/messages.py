@@ -13,8 +13,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+import numpy as np
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
+from blazerpc_client.wire.large import LARGE, data_offset
 
 IDENTITY: Final = "identity"
 GZIP: Final = "gzip"
@@ -32,6 +35,12 @@ JOINED: Final = 8 << 10
 
 #: Smaller messages do not get shorter by being compressed.
 _WORTH_COMPRESSING: Final = 256
+
+#: Room for a message that has begun, in times of what has come of it.
+_GROWTH: Final = 4
+
+#: Of a tensor's data: that of what the system's allocator gives.
+_ALIGNMENT: Final = 16
 
 #: 16 more than zlib's largest window: the gzip format (zlib's manual, inflateInit2).
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
@@ -81,12 +90,52 @@ def _joined(prefix: bytes, pieces: Iterable[bytes | memoryview]) -> list[bytes |
     return [*joined, small] if small else joined
 
 
+class _Body:
+    """A large message, while it comes.
+
+    Room is made for some times of what has come, never for what is announced. It is where the
+    message stays: the data of a tensor is aligned in it.
+    """
+
+    __slots__ = ("_buffer", "_have", "_length", "_padding")
+
+    def __init__(self, length: int, begin: memoryview) -> None:
+        self._length = length
+        self._have = 0
+        self._padding = -data_offset(begin) % _ALIGNMENT
+        self._buffer = self._room(_GROWTH * len(begin))
+
+    @property
+    def missing(self) -> int:
+        """How many bytes are to come."""
+        return self._length - self._have
+
+    def add(self, piece: memoryview) -> None:
+        """Take the next bytes."""
+        end = self._have + len(piece)
+        if end > len(self._buffer):
+            before = self._buffer[: self._have]
+            self._buffer = self._room(_GROWTH * end)
+            self._buffer[: self._have] = before
+        self._buffer[self._have : end] = piece
+        self._have = end
+
+    def message(self) -> memoryview:
+        """Return the message; all of it has come."""
+        return self._buffer[: self._length]
+
+    def _room(self, size: int) -> memoryview:
+        size = min(size, self._length)
+        # Not a bytearray, which would be filled with zeros first.
+        return np.empty(self._padding + size, np.uint8).data[self._padding :]
+
+
 class MessageReader:
     """Finds the messages of one stream, in data that is cut anywhere.
 
     The prefix is judged before a byte of its message is held, and memory grows with what has
     come, never with what is announced. Each byte is copied once, into the buffer that the message
-    will be given out in.
+    will be given out in; those of a large one some more until it has room for all.
 
     Args:
         limit: of one message, before and after decompression.
@@ -96,16 +145,15 @@ class MessageReader:
         messages: that are complete, in order; whoever reads takes them from the left.
     """
 
-    __slots__ = ("_body", "_compressed", "_encoding", "_limit", "_missing", "_prefix", "messages")
+    __slots__ = ("_body", "_compressed", "_encoding", "_limit", "_prefix", "messages")
 
     def __init__(self, limit: int, encoding: str = IDENTITY) -> None:
         self._limit = limit
         self._encoding = encoding
         self._prefix = b""
-        self._body: bytearray | None = None
-        self._missing = 0
+        self._body: _Body | None = None
         self._compressed = False
-        self.messages: deque[bytes | bytearray] = deque()
+        self.messages: deque[bytes | memoryview] = deque()
 
     @property
     def partial(self) -> bool:
@@ -120,16 +168,7 @@ class MessageReader:
                 other after it.
         """
         while data:
-            if self._body is None:
-                data = self._begin(data)
-            else:
-                piece = data[: self._missing]
-                self._body += piece
-                self._missing -= len(piece)
-                data = data[len(piece) :]
-                if not self._missing:
-                    body, self._body = self._body, None
-                    self._complete(body)
+            data = self._begin(data) if self._body is None else self._go_on(self._body, data)
 
     def _begin(self, data: memoryview) -> memoryview:
         """Read a prefix, and its whole message where that is there; return what comes after."""
@@ -146,12 +185,21 @@ class MessageReader:
             data = data[_PREFIX.size :]
         self._check(flag, length)
         self._compressed = bool(flag)
-        if length <= len(data):
+        if length <= len(data) and length < LARGE:
             self._complete(bytes(data[:length]))
             return data[length:]
-        self._body = bytearray()
-        self._missing = length
-        return data
+        self._body = _Body(length, data)
+        return self._go_on(self._body, data)
+
+    def _go_on(self, body: _Body, data: memoryview) -> memoryview:
+        """Take what there is of a message; return what comes after."""
+        piece = data[: body.missing]
+        body.add(piece)
+        if not body.missing:
+            self._body = None
+            message = body.message()
+            self._complete(message if len(message) >= LARGE else bytes(message))
+        return data[len(piece) :]
 
     def _check(self, flag: int, length: int) -> None:
         if length > self._limit:
@@ -162,11 +210,11 @@ class MessageReader:
             # doc/compression.md: the flag without an encoding is a fault of the sender.
             raise GRPCError(Status.INTERNAL, "a compressed message without a grpc-encoding")
 
-    def _complete(self, body: bytes | bytearray) -> None:
+    def _complete(self, body: bytes | memoryview) -> None:
         self.messages.append(_decompress(body, self._limit) if self._compressed else body)
 
 
-def _decompress(body: bytes | bytearray, limit: int) -> bytes:
+def _decompress(body: bytes | memoryview, limit: int) -> bytes:
     """Return what gzip made of ``body``, never holding more than ``limit`` of it.
 
     Raises:

@@ -98,7 +98,7 @@ class ServerCall(grpclib.server.Stream[R, S]):
             raise GRPCError(Status.INVALID_ARGUMENT, text) from None
         if data is None:
             return None
-        # A large one is a bytearray, which protobuf reads as well.
+        # A large one is a memoryview, which protobuf reads as well.
         received = self._codec.decode(cast(bytes, data), self._recv_type)
         message: R = (await self._dispatch.recv_message(received))[0]
         return message

@@ -198,7 +198,7 @@ class TransportStream:
             await self._arrived.wait()
         return self.trailers
 
-    async def recv_message(self) -> bytes | bytearray | None:
+    async def recv_message(self) -> bytes | memoryview | None:
         """Return the next message; None at the end of the stream.
 
         Raises:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from blazerpc_client.wire.tensors import Bytes
 from blazerpc_client.wire.values import TENSOR_MESSAGE
-
-Bytes: TypeAlias = bytes | memoryview
 
 #: Tensors and messages of fewer bytes are left to protobuf: its copies cost less than this does.
 LARGE: Final = 32 << 10
@@ -173,6 +172,35 @@ def read_message(data: bytes | bytearray | memoryview, message_class: type[Messa
             return LargeMessage(message_class.FromString(light), of_names)
     message: Message = message_class.FromString(data)  # type: ignore[arg-type]  # takes any buffer
     return message
+
+
+def data_offset(begin: memoryview) -> int:
+    """Return where the data of a large tensor will be, in a message of which this is the begin.
+
+    It is a guess: so that the data can be received where an array of it is aligned.
+    """
+    tensor = _long_field(begin)
+    return tensor + _long_field(begin[tensor:])
+
+
+def _long_field(begin: memoryview) -> int:
+    """Return where the payload of the field begins that goes on after ``begin``, 0 without one."""
+    position = 0
+    try:
+        for _ in range(_MAX_FIELDS):
+            tag, position = _read_varint(begin, position)
+            if tag & 7 == _LEN:
+                size, position = _read_varint(begin, position)
+                if size > len(begin) - position:
+                    return position
+                position += size
+            elif tag & 7 == _VARINT:
+                _, position = _read_varint(begin, position, most=10)
+            else:
+                break
+    except _NotSimpleError:
+        pass
+    return 0
 
 
 class _NotSimpleError(Exception):

@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from blazerpc_client.wire.errors import WireError
 
 #: The sizes that symbolic dimensions have in one call, filled as its tensors are seen.
 Dims = dict[str, int]
+
+#: What is received, and sent.
+Bytes: TypeAlias = bytes | memoryview
 
 #: NumPy's own limit (NPY_MAXDIMS); a longer shape is refused before it is looked at.
 MAX_RANK: Final = 64
@@ -92,7 +95,7 @@ def encode(array: npt.NDArray[Any]) -> tuple[tuple[int, ...], str, bytes]:
     return array.shape, name, little.tobytes()
 
 
-def decode(shape: Sequence[int], dtype_name: str, data: bytes) -> npt.NDArray[Any]:
+def decode(shape: Sequence[int], dtype_name: str, data: Bytes) -> npt.NDArray[Any]:
     """Return the array that the parts of a ``TensorProto`` describe; numeric ones share ``data``.
 
     The result is read-only, since it is a view of the received bytes. Nothing is allocated for a
@@ -108,7 +111,7 @@ def decode(shape: Sequence[int], dtype_name: str, data: bytes) -> npt.NDArray[An
         raise WireError(f"negative dimension in shape {shape_text(shape)}")
     count = math.prod(shape)
     if dtype.kind in "US":
-        elements = _decode_elements(count, data, text=dtype.kind == "U")
+        elements = _decode_elements(count, bytes(data), text=dtype.kind == "U")
         flat: npt.NDArray[Any] = np.array(
             elements, dtype=np.str_ if dtype.kind == "U" else np.bytes_
         )
@@ -118,9 +121,12 @@ def decode(shape: Sequence[int], dtype_name: str, data: bytes) -> npt.NDArray[An
                 f"shape {shape_text(shape)} of {numpy_name(dtype)} takes "
                 f"{count * dtype.itemsize} bytes, got {len(data)}"
             )
-        if dtype.kind == "b" and data.translate(None, b"\x00\x01"):
+        if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
             raise WireError("a bool tensor holds only the bytes 0 and 1")
         flat = np.frombuffer(data, dtype.newbyteorder("<"))
+        if not flat.flags.aligned:  # nobody's fault; some frameworks take only those that are
+            flat = flat.copy()
+            flat.flags.writeable = False
     try:
         return flat.reshape(shape)
     except ValueError:  # sizes like (0, 2**62): no data, yet more than NumPy can index
