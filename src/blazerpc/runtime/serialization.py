@@ -20,10 +20,9 @@ from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.dtypes import wire_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import field_codec
-from blazerpc_client.wire.large import empty_message
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.tensors import Dims
-from blazerpc_client.wire.values import EnumClass, StructClass
+from blazerpc_client.wire.values import EnumClass, StructClass, empty_message
 
 
 class ModelCodec:

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-import numpy as np
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -126,6 +125,9 @@ class _Body:
 
     def _room(self, size: int) -> memoryview:
         size = min(size, self._length)
+        # Imported with the first large message: what asks for the health of a server gets none.
+        import numpy as np
+
         # Not a bytearray, which would be filled with zeros first.
         return np.empty(self._padding + size, np.uint8).data[self._padding :]
 

@@ -16,10 +16,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from blazerpc_client.naming import PACKAGE
-from blazerpc_client.wire import values
+from blazerpc_client.wire import large, values
 from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.errors import WireError
-from blazerpc_client.wire.large import empty_message
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
@@ -35,6 +34,7 @@ from blazerpc_client.wire.values import (
     TensorValue,
     TimestampValue,
     WrapperValue,
+    empty_message,
     enum_value,
     literal_value,
 )
@@ -270,7 +270,7 @@ def _value(
         return enum_value(field.enum_type, classes.enum(field.enum_type))
     if field.message_type is not None:
         match field.message_type.full_name:
-            case values.TENSOR_MESSAGE:
+            case large.TENSOR_MESSAGE:
                 return TensorValue(read_tensor(outer))
             case values.TIMESTAMP_MESSAGE:
                 return TimestampValue()

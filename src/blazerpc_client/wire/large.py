@@ -2,20 +2,24 @@
 
 The message itself is protobuf's, but for the bytes of its tensors, which stand beside it: those
 that came are views of the received buffer, those that go are sent as they are.
+
+Without NumPy, which takes a while to import: a channel for calls that have no arrays needs none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from blazerpc_client.wire.tensors import Bytes
-from blazerpc_client.wire.values import TENSOR_MESSAGE
+#: The message that carries a tensor.
+TENSOR_MESSAGE: Final = "blazerpc.TensorProto"
+
+#: What is received, and sent.
+Bytes: TypeAlias = bytes | memoryview
 
 #: Tensors and messages of fewer bytes are left to protobuf: its copies cost less than this does.
 LARGE: Final = 32 << 10
@@ -144,13 +148,6 @@ def tensor_fields(descriptor: Descriptor) -> dict[str, int]:
         # Of several members, the last one that comes drops the others.
         and (field.containing_oneof is None or len(field.containing_oneof.fields) == 1)
     }
-
-
-def empty_message(message_class: type[Message], values: Iterable[object]) -> Message:
-    """Return an empty message, one that takes large tensors if there are some in ``values``."""
-    message = message_class()
-    large = any(isinstance(value, np.ndarray) and value.nbytes >= LARGE for value in values)
-    return LargeMessage(message, {}) if large else message
 
 
 def read_message(data: bytes | bytearray | memoryview, message_class: type[Message]) -> Message:

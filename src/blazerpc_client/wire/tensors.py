@@ -6,19 +6,17 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from blazerpc_client.wire.dtypes import dtype_of, numpy_name, wire_name
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import Bytes
 
 #: The sizes that symbolic dimensions have in one call, filled as its tensors are seen.
 Dims = dict[str, int]
-
-#: What is received, and sent.
-Bytes: TypeAlias = bytes | memoryview
 
 #: NumPy's own limit (NPY_MAXDIMS); a longer shape is refused before it is looked at.
 MAX_RANK: Final = 64

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from blazerpc import BlazeApp, TensorInput, TensorOutput
 from blazerpc.codegen.schema import build_schema
-from blazerpc_client.wire.large import LARGE, LargeMessage, empty_message, read_message
+from blazerpc_client.wire.large import LARGE, LargeMessage, read_message
+from blazerpc_client.wire.values import empty_message
 
 app = BlazeApp()
 
