@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.events import SendRequest, listen
 from grpclib.metadata import Deadline
 
@@ -30,6 +31,7 @@ from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.stream import UnprocessedError
+from blazerpc_client.wire.codec import Codec
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -323,15 +325,7 @@ class Channel:
             raise FailedPrecondition("the client is closed")
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
-            self._channel = (
-                TransportChannel(self._host, self._port, limits=self._limits, tls=self._tls)
-                if self._http == "blaze"
-                else GrpclibChannel(
-                    self._host, self._port, self._tls, self._limits.handshake_timeout
-                )
-            )
-            if self._credentials is not None:
-                listen(self._channel, SendRequest, self._credentials.add_to)
+            self._channel = self._made()
         return self._channel.request(
             path,
             cardinality,
@@ -341,6 +335,31 @@ class Channel:
             deadline=deadline,
             metadata=options.metadata,
         )
+
+    def _made(self) -> GrpclibChannel | TransportChannel:
+        details = ProtoStatusDetailsCodec()
+        channel: GrpclibChannel | TransportChannel
+        if self._http == "h2":
+            channel = GrpclibChannel(
+                self._host,
+                self._port,
+                tls=self._tls,
+                timeout=self._limits.handshake_timeout,
+                codec=Codec(in_pieces=False),
+                status_details_codec=details,
+            )
+        else:
+            channel = TransportChannel(
+                self._host,
+                self._port,
+                limits=self._limits,
+                tls=self._tls,
+                codec=Codec(in_pieces=True),
+                status_details_codec=details,
+            )
+        if self._credentials is not None:
+            listen(channel, SendRequest, self._credentials.add_to)
+        return channel
 
     def _observed(self, rpc: Rpc, options: CallOptions) -> AbstractContextManager[CallOptions]:
         if self.observer is None:

@@ -6,6 +6,7 @@ from typing import Final, TypeVar, cast
 
 import grpclib.client
 from grpclib.const import Cardinality
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.metadata import Deadline, _Metadata, _MetadataLike
 from grpclib.protocol import H2Protocol
 from multidict import MultiDict
@@ -82,10 +83,21 @@ class GrpclibChannel(grpclib.client.Channel):
         port: likewise.
         tls: of the connection; None for plaintext.
         timeout: seconds that TLS's handshake may take.
+        codec: of messages.
+        status_details_codec: of what comes with a status.
     """
 
-    def __init__(self, host: str, port: int, tls: ClientSecurity | None, timeout: float) -> None:
-        super().__init__(host, port)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ClientSecurity | None,
+        timeout: float,
+        codec: CodecBase | None = None,
+        status_details_codec: StatusDetailsCodecBase | None = None,
+    ) -> None:
+        super().__init__(host, port, codec=codec, status_details_codec=status_details_codec)
         self._tls = tls
         self._timeout = timeout
         if tls is not None:
