@@ -112,7 +112,7 @@ class AuthMiddleware(Middleware):
             raise GRPCError(Status.INTERNAL, text) from None
 
 
-def bearer_token(tokens: Mapping[str, str]) -> Decide:
+def bearer_token(tokens: Mapping[str, str]) -> Callable[[Caller], str | None]:
     """Return what knows callers by ``authorization: Bearer TOKEN`` (RFC 6750, section 2.1).
 
     Args:
@@ -131,7 +131,9 @@ def bearer_token(tokens: Mapping[str, str]) -> Decide:
     return decide
 
 
-def api_key(keys: Mapping[str, str], *, header: str = "x-api-key") -> Decide:
+def api_key(
+    keys: Mapping[str, str], *, header: str = "x-api-key"
+) -> Callable[[Caller], str | None]:
     """Return what knows callers by a key in the metadata.
 
     Args:
