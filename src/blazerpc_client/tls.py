@@ -75,7 +75,7 @@ class Contexts:
             self._seen = state
             try:
                 self._context = self._make()
-            except ValueError as error:
+            except (OSError, ValueError) as error:  # a file may go while it is read
                 log.error("keeping the certificates as they were: %s", error)
             else:
                 log.info("certificates have changed, and were read again")
