@@ -37,6 +37,7 @@ $(TENSORFLOW): $(FRAMEWORKS)
 demo: setup
 	$(BIN)/python -m examples.demo
 	$(BIN)/python -m examples.observability
+	$(BIN)/python -m examples.tls
 
 # What goes over the wire is tested on both kinds of HTTP/2.
 ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/test_context.py \

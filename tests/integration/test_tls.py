@@ -6,6 +6,8 @@ import asyncio
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from blazerpc_client import BlazeClient, ClientTLS, Unavailable
 from blazerpc_client.tls import TLS
 from blazerpc_client.transport.choice import Http
 from tests.authorities import Files, Pair
-from tests.conftest import ServerProcess, StartServer
+from tests.conftest import ROOT, ServerProcess, StartServer
 from tests.integration.conftest import blaze, logged
 
 APP = "tests.apps.secured:app"
@@ -354,3 +356,17 @@ def test_a_server_with_files_that_cannot_be_used_does_not_start(
     assert code == 1
     assert mend.format_map(names) in " ".join(errors.split())
     assert "Traceback" not in errors
+
+
+def test_the_example_lets_in_who_has_a_certificate_and_nobody_else() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "examples.tls"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no TLS with 127.0.0.1") == 5
+    assert "Hello, alice!" in done.stdout
