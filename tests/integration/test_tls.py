@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from blazerpc_client import BlazeClient, ClientTLS, Unavailable
+from blazerpc_client import BlazeClient, ClientTLS, Credentials, RpcError, Unavailable
 from blazerpc_client.tls import TLS
+from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http
 from tests.authorities import Files, Pair
 from tests.conftest import ROOT, ServerProcess, StartServer
@@ -267,7 +268,10 @@ async def test_a_client_reads_its_own_again(tmp_path: Path, start_server: StartS
         assert await calling.predict("whoami") == "alice"
         files.ours.issue("alice", "carol@example.org", common_name="carol")
         assert await calling.predict("whoami") == "alice"  # on the connection that there is
-        calling._channel._channel._protocol.close()  # type: ignore[union-attr]
+        channel = calling._channel._channel
+        assert isinstance(channel, TransportChannel)
+        for protocol in list(channel._protocols):
+            protocol.close()
         assert await calling.predict("whoami") == "carol"
 
 
@@ -370,3 +374,31 @@ def test_the_example_lets_in_who_has_a_certificate_and_nobody_else() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("no TLS with 127.0.0.1") == 5
     assert "Hello, alice!" in done.stdout
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("http", KINDS)
+def test_no_token_is_in_the_log_or_in_an_error(
+    files: Files, start_server: StartServer, http: Http, form: str
+) -> None:
+    options = ["--log-level", "debug", "--log-format", form, "--http", http]
+    server = start_server(APP, *options, *files.serve_options(clients=False))
+
+    async def ask(token: str) -> str:
+        credentials: Credentials = {"authorization": f"Bearer {token}"}
+        tls = ClientTLS(ca=files.ours.ca)
+        async with BlazeClient(
+            "127.0.0.1", server.port, tls=tls, http=http, credentials=credentials
+        ) as calling:
+            try:
+                return str(await calling.predict("whoami"))
+            except RpcError as error:
+                return f"{error!r} {error} {error.details} {error.trailing_metadata}"
+
+    assert asyncio.run(ask("correct-horse")) == "bob"
+    assert "the call has no valid credentials" in (shown := asyncio.run(ask("wrong-horse")))
+    code, errors = server.stop()
+    assert code == 0
+    assert "UNAUTHENTICATED" in errors
+    assert ("principal=bob" if form == "text" else '"principal": "bob"') in errors
+    assert "-horse" not in errors + shown

@@ -19,6 +19,7 @@ from blazerpc_client import BlazeClient, ClientTLS, InvalidArgument, Limits, Una
 from blazerpc_client.channel import Channel
 from blazerpc_client.tls import TLS, Contexts, new_context
 from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import DEFAULT
 from tests.authorities import Files
 
 KINDS: tuple[Http, ...] = ("blaze", "h2")
@@ -41,10 +42,9 @@ def make_app() -> BlazeApp:
 
 @asynccontextmanager
 async def serving(
-    tls: ServerTLS | ssl.SSLContext | None, http: Http = "blaze", **limits: float
+    tls: ServerTLS | ssl.SSLContext | None, http: Http = "blaze", limits: Limits = DEFAULT
 ) -> AsyncIterator[GRPCServer]:
-    made = Limits(**limits)  # type: ignore[arg-type]  # mypy does not know which are float
-    server = make_app().server(ServeOptions(port=0, ssl=tls, http=http, limits=made))
+    server = make_app().server(ServeOptions(port=0, ssl=tls, http=http, limits=limits))
     await server.listen(port=0)
     waiting = asyncio.create_task(server.wait())
     try:
@@ -66,7 +66,7 @@ async def test_a_handshake_that_does_not_end_is_ended(
     files: Files, caplog: pytest.LogCaptureFixture, http: Http, said: bytes
 ) -> None:
     caplog.set_level(logging.DEBUG, "blazerpc.server")
-    async with serving(files.server_tls(), http, handshake_timeout=0.05) as server:
+    async with serving(files.server_tls(), http, Limits(handshake_timeout=0.05)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(said)
         async with asyncio.timeout(20):
