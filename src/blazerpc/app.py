@@ -282,6 +282,7 @@ class BlazeApp:
             http=options.http,
             limits=options.limits,
             ssl=options.ssl,
+            compression=options.compression,
         )
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:

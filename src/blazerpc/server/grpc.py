@@ -25,6 +25,7 @@ from blazerpc.server.middleware import Middleware
 from blazerpc.tls import ServerTLS, server_contexts
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.messages import Compression
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -67,10 +68,11 @@ class GRPCServer:
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
         ssl: how connections are encrypted; None for plaintext.
+        compression: ``"gzip"`` compresses the answers for clients that take it.
 
     Raises:
-        ConfigurationError: for a negative grace period, an ``http`` that there is not, or
-            certificates that cannot be used.
+        ConfigurationError: for a negative grace period, an ``http`` that there is not, certificates
+            that cannot be used, or compression by grpclib's, which has none.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class GRPCServer:
         http: Http | None = None,
         limits: Limits = DEFAULT,
         ssl: ServerTLS | SSLContext | None = None,
+        compression: Compression | None = None,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
@@ -89,8 +92,11 @@ class GRPCServer:
             self._http = chosen_http(http)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
+        if compression is not None and self._http == "h2":
+            raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
         self._limits = limits
         self._contexts = None if ssl is None else server_contexts(ssl)
+        self._compression = compression
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
@@ -147,7 +153,13 @@ class GRPCServer:
             StartupError: when what the handlers start fails.
         """
         keep_large_blocks()
-        server = Listener(self._handlers, self._http, self._limits, self._contexts)
+        server = Listener(
+            self._handlers,
+            self._http,
+            self._limits,
+            contexts=self._contexts,
+            compression=self._compression,
+        )
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)

@@ -22,7 +22,7 @@ from blazerpc_client.tls import Contexts
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
-from blazerpc_client.transport.messages import size_of
+from blazerpc_client.transport.messages import Compression, size_of
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
 from blazerpc_client.transport.tls import TLSError, TLSProtocol
@@ -90,7 +90,9 @@ class Listener(grpclib.server.Server):
         handlers: Sequence[IServable],
         http: Http,
         limits: Limits,
+        *,
         contexts: Contexts | None = None,
+        compression: Compression | None = None,
     ) -> None:
         super().__init__(
             handlers,
@@ -103,6 +105,7 @@ class Listener(grpclib.server.Server):
         self._http = http
         self._limits = limits
         self._contexts = contexts
+        self._compression = compression
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
         self._layers: WeakSet[TLSProtocol] = WeakSet()
 
@@ -188,7 +191,11 @@ class Listener(grpclib.server.Server):
     def _own_protocol(self) -> TransportProtocol:
         self.__gc_step__()
         handler = CallHandler(
-            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
+            self._mapping,
+            self._codec,
+            self._status_details_codec,
+            self.__dispatch__,
+            self._compression,
         )
         # grpclib closes it and waits for it, as for its own.
         self._handlers.add(cast(grpclib.server.Handler, handler))
