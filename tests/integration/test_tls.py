@@ -226,13 +226,15 @@ async def test_certificates_that_change_are_read_again(
     async with client(server, files.client_tls(), http) as before:
         stream = before.stream("count", to=2000)
         assert await anext(stream) == 0
-        shown = await asyncio.to_thread(certificate, server, files)
+        first = await asyncio.to_thread(certificate, server, files)
         files.ours.issue("server", "localhost", "127.0.0.1")
-        assert await asyncio.to_thread(certificate, server, files) != shown
-        shown = await asyncio.to_thread(certificate, server, files)
+        second = await asyncio.to_thread(certificate, server, files)
+        assert second != first
         replace(files.server.cert, b"no certificate")
-        assert await asyncio.to_thread(certificate, server, files) == shown
-        assert await asyncio.to_thread(certificate, server, files) == shown
+        # A worker that was not connected to meanwhile has not seen the second.
+        kept = {second} if workers == "1" else {first, second}
+        for _ in range(3):
+            assert await asyncio.to_thread(certificate, server, files) in kept
         await logged(server, "keeping the certificates as they were: ")
         assert [n async for n in stream] == list(range(1, 2000))
         assert await before.predict("whoami") == "alice"
