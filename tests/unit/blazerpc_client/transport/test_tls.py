@@ -152,10 +152,12 @@ async def test_a_stop_does_not_wait_for_handshakes(files: Files) -> None:
 async def test_a_call_that_is_cancelled_while_connecting_leaves_no_connection(
     files: Files,
 ) -> None:
-    closed = asyncio.Event()
+    heard, closed = asyncio.Event(), asyncio.Event()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionResetError):
+            await reader.read(1)
+            heard.set()
             await reader.read()
         writer.close()
         closed.set()
@@ -163,10 +165,12 @@ async def test_a_call_that_is_cancelled_while_connecting_leaves_no_connection(
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
         async with BlazeClient("127.0.0.1", port, tls=files.client_tls()) as client:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await client.predict("echo", text="a")
+            calling = asyncio.ensure_future(client.predict("echo", text="a"))
             async with asyncio.timeout(20):
+                await heard.wait()
+                calling.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await calling
                 await closed.wait()
 
 
