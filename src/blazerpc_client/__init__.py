@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from blazerpc_client.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from blazerpc_client.backoff import Backoff
     from blazerpc_client.channel import CallOptions, Metadata
     from blazerpc_client.client import BlazeClient, ServiceClient
     from blazerpc_client.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
     from blazerpc_client.metadata import ReceivedMetadata
     from blazerpc_client.response import Response, StreamResponse, with_response
+    from blazerpc_client.retry import RetryPolicy, RetryThrottling, ServiceConfig
     from blazerpc_client.schema import (
         BidirectionalMethod,
         ClientStreamMethod,
@@ -41,6 +43,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "backoff": ["Backoff"],
             "channel": ["CallOptions", "Metadata"],
             "client": ["BlazeClient", "ServiceClient"],
             "compare": [],
@@ -67,6 +70,7 @@ else:
             "naming": [],
             "reflection": [],
             "response": ["Response", "StreamResponse", "with_response"],
+            "retry": ["RetryPolicy", "RetryThrottling", "ServiceConfig"],
             "schema": [
                 "BidirectionalMethod",
                 "ClientStreamMethod",
@@ -85,6 +89,7 @@ else:
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "Backoff",
     "BidirectionalMethod",
     "BlazeClient",
     "CallOptions",
@@ -103,10 +108,13 @@ __all__ = [
     "ReceivedMetadata",
     "ResourceExhausted",
     "Response",
+    "RetryPolicy",
+    "RetryThrottling",
     "RpcError",
     "Schema",
     "SchemaMismatchWarning",
     "ServiceClient",
+    "ServiceConfig",
     "StreamMethod",
     "StreamResponse",
     "UnaryMethod",

@@ -23,6 +23,7 @@ from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
 from blazerpc_client.call import ClientCall
+from blazerpc_client.metadata import PREVIOUS_ATTEMPTS
 from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import ACCEPTED
@@ -84,6 +85,8 @@ class TransportCall(ClientCall[S, R]):
         if self._deadline is not None:
             timeout = encode_timeout(self._deadline.time_remaining())
             fields = (*fields, ("grpc-timeout", timeout))
+        if self.previous_attempts:
+            fields = (*fields, (PREVIOUS_ATTEMPTS, str(self.previous_attempts)))
         return (*fields, *encode_metadata(metadata)) if metadata else fields
 
     async def send_message(self, message: S, *, end: bool = False) -> None:

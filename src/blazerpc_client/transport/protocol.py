@@ -57,6 +57,7 @@ class TransportProtocol(asyncio.Protocol):
         core: that turns bytes into events.
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
+        failure: why the connection ended; None as long as it has not.
     """
 
     # What grpclib counts of a connection, for its channelz.
@@ -75,6 +76,7 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write: bool = True
         self.blocked: set[TransportStream] = set()
         self.is_client: bool = client
+        self.failure: str | None = None
         self._streams: dict[int, TransportStream] = {}
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -275,6 +277,7 @@ class TransportProtocol(asyncio.Protocol):
         self._loop.call_later(_DRAIN_PATIENCE, self._end, "the connection was closed")
 
     def _end(self, reason: str) -> None:
+        self.failure = self.failure or reason
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -372,6 +375,7 @@ class TransportProtocol(asyncio.Protocol):
             self._timer.cancel()
             self._tick()
         self._stream_closed.notify()  # there may be more at once now
+        self.handler.greeted()
 
     def _on_ping(self, event: PingAcked) -> None:
         if event.payload == _DRAIN:

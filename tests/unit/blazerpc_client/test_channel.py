@@ -27,7 +27,8 @@ from blazerpc_client import (
     Unimplemented,
     Unknown,
 )
-from blazerpc_client.channel import Channel, parse_target
+from blazerpc_client.channel import Channel
+from blazerpc_client.targets import HostPort, parse_target
 from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
 
 
@@ -110,7 +111,7 @@ async def repeat(target: str, value: str, heard: list[str]) -> None:
     ],
 )
 def test_an_address_is_host_and_port(target: str, host: str, port: int) -> None:
-    assert parse_target(target) == (host, port)
+    assert parse_target(target).parts == (HostPort(host, port),)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +326,10 @@ async def test_a_channel_connects_again_when_its_server_is_back() -> None:
     with pytest.raises(Unavailable, match=f"cannot reach {target}"):
         await channel.unary(ECHO, request, SOON)
     async with answering(answer(OK, MESSAGE, DONE), int(target.rpartition(":")[2])):
+        with pytest.raises(Unavailable, match=r"; the next attempt is in [01]\.[0-9] s$"):
+            await channel.unary(ECHO, request, SOON)
+        patient = CallOptions(timeout=5, wait_for_ready=True)
+        assert text(await channel.unary(ECHO, request, patient)) == "a"
         assert text(await channel.unary(ECHO, request, SOON)) == "a"
         channel.close()
         await asyncio.sleep(0)

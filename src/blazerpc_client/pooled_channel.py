@@ -1,0 +1,167 @@
+"""grpclib's channel, on either HTTP/2, over connections that are chosen for each call."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable
+from typing import Final, TypeAlias, cast
+
+import grpclib.client
+from grpclib.config import Configuration
+from grpclib.protocol import AbstractHandler, H2Protocol
+from h2.config import H2Configuration
+from h2.events import RemoteSettingsChanged
+
+from blazerpc_client.backoff import Backoff
+from blazerpc_client.balancing import Connections, Pool
+from blazerpc_client.connecting import connect
+from blazerpc_client.grpclib_channel import GrpclibChannel
+from blazerpc_client.health import watch_health
+from blazerpc_client.subchannel import Connection, Dial
+from blazerpc_client.targets import Address, Target
+from blazerpc_client.transport.calling import TransportChannel
+from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.limits import Limits
+from blazerpc_client.transport.owner import StreamHandler
+from blazerpc_client.transport.protocol import TransportProtocol
+
+
+class PooledChannel(grpclib.client.Channel):
+    """What both kinds have in common.
+
+    Attributes:
+        connections: that calls are sent on.
+    """
+
+    connections: Connections
+
+    async def __connect__(self) -> H2Protocol:
+        connection = self.connections.pick() or await self.connections.connected()
+        return cast(H2Protocol, connection)  # what grpclib's calls use of one, either has
+
+    def close(self) -> None:
+        """Close all connections; calls in flight fail."""
+        self.connections.close()
+
+    def __del__(self) -> None:
+        # grpclib's own looks at a connection that is not kept here.
+        if self.connections.open and not self._loop.is_closed():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2)
+            self.close()
+
+
+class PooledTransportChannel(PooledChannel, TransportChannel):
+    """Over this package's HTTP/2."""
+
+
+class PooledGrpclibChannel(PooledChannel, GrpclibChannel):
+    """Over that of grpclib."""
+
+
+AnyChannel: TypeAlias = PooledTransportChannel | PooledGrpclibChannel
+
+
+class _Only:
+    """One connection, which somebody else makes and closes."""
+
+    open = ()
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def pick(self) -> Connection:
+        return self._connection
+
+    async def connected(self) -> Connection:
+        return self._connection
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+class _GrpclibConnection(H2Protocol):
+    """grpclib's protocol, which tells when the server has said hello."""
+
+    failure: str | None = None
+
+    def __init__(self, handler: StreamHandler) -> None:
+        super().__init__(cast(AbstractHandler, handler), _CONFIGURATION, _H2)
+        self._hears = handler
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        take = self.processor.process_remote_settings_changed
+
+        def take_settings(event: RemoteSettingsChanged) -> None:
+            take(event)
+            self._hears.greeted()
+
+        self.processor.processors[RemoteSettingsChanged] = take_settings
+
+    def close(self) -> None:
+        self.processor.close()
+
+    def drain(self) -> None:
+        self.processor.close()  # it cannot take calls to their end
+
+
+_CONFIGURATION: Final = Configuration().__for_client__()
+_H2: Final = H2Configuration(
+    client_side=True,
+    header_encoding="ascii",
+    validate_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_inbound_headers=False,
+    normalize_outbound_headers=False,
+)
+
+
+def open_pool(
+    target: Target, *, http: Http, limits: Limits, backoff: Backoff, health: str | None
+) -> Pool:
+    """Return the connections of a channel, which are made at the first call.
+
+    Args:
+        target: what they connect to.
+        http: that they speak.
+        limits: of a connection, where the HTTP/2 is this package's.
+        backoff: between attempts to connect.
+        health: the service that a server must serve to get calls, "" for the server as a whole;
+            None asks no server.
+    """
+    timeout = limits.handshake_timeout
+
+    async def watch(connection: Connection, tell: Callable[[str | None], None]) -> None:
+        channel = channel_over(_Only(connection), target, http)
+        await watch_health(channel, health or "", tell, patience=timeout, backoff=backoff)
+
+    return Pool(
+        target,
+        dial=_own(limits) if http == "blaze" else _dial_grpclib,
+        timeout=timeout,
+        backoff=backoff,
+        watch=None if health is None else watch,
+    )
+
+
+def channel_over(connections: Connections, target: Target, http: Http) -> AnyChannel:
+    """Return grpclib's channel, whose calls go over ``connections``."""
+    kind = PooledTransportChannel if http == "blaze" else PooledGrpclibChannel
+    channel = kind("localhost", 0)  # which is not used: connections know their addresses
+    channel._authority = target.authority
+    channel.connections = connections
+    return channel
+
+
+def _own(limits: Limits) -> Dial:
+    async def dial(address: Address, handler: StreamHandler) -> TransportProtocol:
+        return await connect(
+            address, lambda: TransportProtocol(handler, client=True, limits=limits)
+        )
+
+    return dial
+
+
+async def _dial_grpclib(address: Address, handler: StreamHandler) -> _GrpclibConnection:
+    return await connect(address, lambda: _GrpclibConnection(handler))
