@@ -121,6 +121,16 @@ def parse_target(target: str | Sequence[str]) -> Target:
     return Target(tuple(dict.fromkeys(_part(text) for text in texts)))
 
 
+def unix_path(address: str) -> str | None:
+    """Return the path of an address of the form ``unix:PATH``; None for any other.
+
+    Raises:
+        InvalidArgument: for a path that can be none.
+    """
+    part = _part(address) if address.startswith(_UNIX) else None
+    return part.path if isinstance(part, UnixPath) else None
+
+
 def _part(text: str) -> Address | DnsName:
     given: object = text
     text = text.strip() if isinstance(given, str) else ""
