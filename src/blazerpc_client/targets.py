@@ -177,4 +177,4 @@ def _is_host(host: str) -> bool:
         host.encode("idna")  # what the resolver does first
     except UnicodeError:
         return False
-    return "\0" not in host
+    return "\0" not in host and "/" not in host

@@ -66,8 +66,8 @@ Source = Annotated[
     typer.Option(
         "--from",
         metavar="SOURCE",
-        help="HOST:PORT or unix:PATH of a running server with reflection, MODULE:ATTR of an app, or "
-        "the path of a FileDescriptorSet or of a generated package.",
+        help="HOST:PORT or unix:PATH of a running server with reflection, MODULE:ATTR of an app, "
+        "or the path of a FileDescriptorSet or of a generated package.",
     ),
 ]
 
