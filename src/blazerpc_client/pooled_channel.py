@@ -9,6 +9,7 @@ from typing import Final, TypeAlias, cast
 
 import grpclib.client
 from grpclib.config import Configuration
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.protocol import AbstractHandler, H2Protocol
 from h2.config import H2Configuration
 from h2.events import RemoteSettingsChanged
@@ -25,6 +26,7 @@ from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.protocol import TransportProtocol
+from blazerpc_client.wire.codec import Codec
 
 
 class PooledChannel(grpclib.client.Channel):
@@ -148,7 +150,12 @@ def open_pool(
 def channel_over(connections: Connections, target: Target, http: Http) -> AnyChannel:
     """Return grpclib's channel, whose calls go over ``connections``."""
     kind = PooledTransportChannel if http == "blaze" else PooledGrpclibChannel
-    channel = kind("localhost", 0)  # which is not used: connections know their addresses
+    channel = kind(
+        "localhost",  # not used, nor is the port: connections know their addresses
+        0,
+        codec=Codec(in_pieces=http == "blaze"),
+        status_details_codec=ProtoStatusDetailsCodec(),
+    )
     channel._authority = target.authority
     channel.connections = connections
     return channel

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -35,8 +33,7 @@ from blazerpc_client import (
 )
 from blazerpc_client.channel import Channel
 from blazerpc_client.transport.choice import chosen_http
-from tests.conftest import ROOT, ServerProcess, StartServer
-from tests.integration.conftest import logged
+from tests.conftest import ROOT, StartServer
 
 #: This package's HTTP/2. What grpclib's cannot do is not asked of it.
 OWN = chosen_http(None) == "blaze"
@@ -302,7 +299,7 @@ async def _heard(made: Channel, heard: list[str]) -> None:
 async def test_a_call_waits_no_longer_than_its_deadline() -> None:
     async with channel(unused_address()) as made:
         options = CallOptions(timeout=0.2, wait_for_ready=True)
-        with pytest.raises(DeadlineExceeded, match="^deadline exceeded: cannot reach "):
+        with pytest.raises(DeadlineExceeded, match=r"^deadline exceeded: cannot reach "):
             await say(made, options)
 
 
@@ -348,7 +345,7 @@ async def test_when_no_server_serves_a_call_says_so(peer: Peer) -> None:
     peer.says("NOT_SERVING")
     async with channel(peer.target, health=True) as made:
         for _ in range(2):
-            with pytest.raises(Unavailable, match="the health of the server is NOT_SERVING$"):
+            with pytest.raises(Unavailable, match=r"the health of the server is NOT_SERVING$"):
                 await say(made)
         call = asyncio.create_task(say(made, PATIENT))
         peer.says("SERVING")

@@ -38,7 +38,7 @@ class Script:
             if wanted.get("begin"):
                 yield StringValue(value="begun")
             if "pushback" in wanted:
-                context.set_trailing_metadata([("grpc-retry-pushback-ms", wanted["pushback"])])
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", wanted["pushback"]),))
             context.abort(grpc.StatusCode[wanted.get("status", "UNAVAILABLE")], "as it was asked")
         yield StringValue(value=json.dumps({"pid": os.getpid(), "attempts": attempts}))
 
