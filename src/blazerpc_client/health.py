@@ -58,18 +58,18 @@ def _messages() -> tuple[type[Message], type[Message]]:
 async def watch_health(
     channel: grpclib.client.Channel,
     service: str,
-    tell: Callable[[str | None], None],
+    tell: Callable[[str | None], bool],
     *,
     patience: float,
     backoff: Backoff,
 ) -> None:
-    """Tell whether a service is served, again when that changes, until cancelled.
+    """Tell whether a service is served, again when that changes, until nobody asks any more.
 
     Args:
         channel: that has the connection in question alone.
         service: its name; the server as a whole when it is empty.
         tell: called with None when it is, and else with why it is not. A server without a health
-            service serves.
+            service serves. It returns whether to go on.
         patience: seconds that the first answer may take.
         backoff: between questions that fail.
     """
@@ -97,7 +97,10 @@ async def watch_health(
         except RpcError as error:
             failure = f"no health of {asked}: {error.message}"
         failures += 1
-        tell(failure)
+        # Who cancels this when the connection ends is not heard: grpclib's calls take the cancel
+        # for that end.
+        if not tell(failure):
+            return
         await asyncio.sleep(backoff.wait(failures))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
 import grpclib.client
@@ -19,7 +18,7 @@ from blazerpc_client.balancing import Connections, Pool
 from blazerpc_client.connecting import connect
 from blazerpc_client.grpclib_channel import GrpclibChannel
 from blazerpc_client.health import watch_health
-from blazerpc_client.subchannel import Connection, Dial
+from blazerpc_client.subchannel import Connection, Dial, Tell
 from blazerpc_client.targets import Address, Target
 from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http
@@ -134,7 +133,7 @@ def open_pool(
     """
     timeout = limits.handshake_timeout
 
-    async def watch(connection: Connection, tell: Callable[[str | None], None]) -> None:
+    async def watch(connection: Connection, tell: Tell) -> None:
         channel = channel_over(_Only(connection), target, http)
         await watch_health(channel, health or "", tell, patience=timeout, backoff=backoff)
 

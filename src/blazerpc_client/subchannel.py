@@ -47,8 +47,11 @@ class State(enum.Enum):
 #: Connects to an address; what becomes of the connection is told to the handler.
 Dial: TypeAlias = Callable[[Address, StreamHandler], Coroutine[Any, Any, Connection]]
 
-#: Says again and again whether the server at the other end serves: None, or why it does not.
-Watch: TypeAlias = Callable[[Connection, Callable[[str | None], None]], Coroutine[Any, Any, None]]
+#: Takes note that a server serves: None, or why it does not. Returns whether that is still asked.
+Tell: TypeAlias = Callable[[str | None], bool]
+
+#: Says again and again whether the server at the other end serves.
+Watch: TypeAlias = Callable[[Connection, Tell], Coroutine[Any, Any, None]]
 
 
 class _Handler(StreamHandler):
@@ -186,16 +189,19 @@ class Subchannel:
         self._handler = handler
         self._failures = 0
         if self._watch is None:
-            self._serve(connection, None)
+            self._serve(connection, handler, None)
         else:
-            watching = self._watch(connection, partial(self._serve, connection))
+            watching = self._watch(connection, partial(self._serve, connection, handler))
             self._task = self._loop.create_task(watching)
 
-    def _serve(self, connection: Connection, failure: str | None) -> None:
-        """Take note that the server serves, or why it does not."""
+    def _serve(self, connection: Connection, handler: _Handler, failure: str | None) -> bool:
+        """Take note that the server serves, or why it does not, as long as calls are for it."""
+        if handler is not self._handler:
+            return False
         self.failure, self.retry_at = failure or "", None
         self.connection = connection if failure is None else None
         self._enter(State.READY if failure is None else State.TRANSIENT_FAILURE)
+        return True
 
     def _fail(self, failure: str) -> None:
         """Take note that an attempt failed, and wait for the next."""

@@ -341,6 +341,23 @@ async def test_a_server_that_does_not_serve_gets_no_calls_until_it_does() -> Non
     assert load.failures == []
 
 
+async def test_nothing_is_asked_of_the_health_of_a_server_that_is_gone(peer: Peer) -> None:
+    async with channel(peer.target, health=True) as made:
+        await say(made)
+        tasks = len(asyncio.all_tasks())
+        peer.kill()
+        with pytest.raises(Unavailable):
+            await say(made)
+        back = Peer(peer.target)
+        try:
+            assert (await say(made, PATIENT))["pid"] == pid_of(back)
+            async with asyncio.timeout(40):
+                while len(asyncio.all_tasks()) != tasks:
+                    await asyncio.sleep(0.01)
+        finally:
+            back.kill()
+
+
 async def test_when_no_server_serves_a_call_says_so(peer: Peer) -> None:
     peer.says("NOT_SERVING")
     async with channel(peer.target, health=True) as made:
