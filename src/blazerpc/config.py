@@ -12,6 +12,7 @@ from blazerpc_client.errors import InvalidArgument
 from blazerpc_client.targets import unix_path
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.messages import Compression
 
 
 class LogLevel(StrEnum):
@@ -108,6 +109,8 @@ class ServeOptions:
         log: what ``blaze serve`` logs, and how.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        compression: ``"gzip"`` compresses the messages of answers for clients that take it,
+            where that makes them shorter; BlazeRPC's HTTP/2 only.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -124,6 +127,7 @@ class ServeOptions:
     log: LogOptions = field(default_factory=LogOptions)
     http: Http | None = None
     limits: Limits = DEFAULT
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
@@ -138,6 +142,7 @@ class ServeOptions:
         _check(holds, "metrics_port", self.metrics_port, "0 to 65535")
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
         _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
+        _check(self.compression in (None, "gzip"), "compression", self.compression, "'gzip'")
 
     @property
     def metrics_address(self) -> str:

@@ -194,6 +194,7 @@ class Channel:
         self._backoff = backoff
         self._health = ("" if health else None) if isinstance(health, bool) else health
         self._retries = None if retry is None else Retries(retry)
+        self._translated = translated(self.target)
         self._pool: Pool | None = None
         self._channel: AnyChannel | None = None
         self._closed = False
@@ -209,7 +210,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
-        with self._observed(rpc, options) as options, translated(self.target):
+        with self._observed(rpc, options) as options, self._translated:
             if self._retries is None and not options.wait_for_ready:
                 response = await self._unary(rpc, request, options)
             else:
@@ -230,9 +231,8 @@ class Channel:
     async def _unary_once(
         self, rpc: Rpc, request: Message, options: CallOptions, deadline: Deadline | None
     ) -> Message | None:
-        async with self._call(rpc, Cardinality.UNARY_UNARY, options, deadline) as stream:
-            await stream.send_message(request, end=True)
-            return await stream.recv_message()
+        call = self._call(rpc, Cardinality.UNARY_UNARY, options, deadline)
+        return await call.unary(request)
 
     async def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
@@ -242,7 +242,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        with self._observed(rpc, options) as options, translated(self.target):
+        with self._observed(rpc, options) as options, self._translated:
             async for response in self._answers(rpc, _STREAM, request, options):
                 yield response
 
@@ -257,7 +257,7 @@ class Channel:
             call = self._call(rpc, cardinality, options, deadline)
             call.previous_attempts = attempts.failed
             try:
-                with translated(self.target):
+                with self._translated:
                     async with call as stream:
                         await stream.send_message(request, end=True)
                         async for response in stream:
@@ -316,7 +316,7 @@ class Channel:
         """
         sender = _Sender(requests)
         try:
-            with self._observed(rpc, options) as options, translated(self.target):
+            with self._observed(rpc, options) as options, self._translated:
                 deadline = _deadline(options)
                 await self.reachable(options, deadline)
                 stream = self._call(rpc, Cardinality.STREAM_STREAM, options, deadline)

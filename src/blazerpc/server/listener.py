@@ -23,7 +23,7 @@ from blazerpc_client.targets import unix_path
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
-from blazerpc_client.transport.messages import size_of
+from blazerpc_client.transport.messages import Compression, size_of
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
 from blazerpc_client.wire.codec import Codec
@@ -83,7 +83,13 @@ class _Methods(dict[str, Handler]):
 class Listener(grpclib.server.Server):
     """grpclib's server on either HTTP/2, able to stop listening without cancelling its calls."""
 
-    def __init__(self, handlers: Sequence[IServable], http: Http, limits: Limits) -> None:
+    def __init__(
+        self,
+        handlers: Sequence[IServable],
+        http: Http,
+        limits: Limits,
+        compression: Compression | None = None,
+    ) -> None:
         super().__init__(
             handlers,
             codec=ServerCodec(in_pieces=http == "blaze"),
@@ -94,6 +100,7 @@ class Listener(grpclib.server.Server):
             self.__dispatch__: _DispatchServerEvents = ServerEvents()
         self._http = http
         self._limits = limits
+        self._compression = compression
         self._file: UnixSocket | None = None
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
 
@@ -173,7 +180,11 @@ class Listener(grpclib.server.Server):
     def _own_protocol(self) -> TransportProtocol:
         self.__gc_step__()
         handler = CallHandler(
-            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
+            self._mapping,
+            self._codec,
+            self._status_details_codec,
+            self.__dispatch__,
+            self._compression,
         )
         # grpclib closes it and waits for it, as for its own.
         self._handlers.add(cast(grpclib.server.Handler, handler))
