@@ -210,12 +210,11 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
+        if self._retries is not None or options.wait_for_ready:
+            answers = [each async for each in self._answers(rpc, _UNARY, request, options)]
+            return self._only(rpc, answers)
         with self._observed(rpc, options) as options, self._translated:
-            if self._retries is None and not options.wait_for_ready:
-                response = await self._unary(rpc, request, options)
-            else:
-                answers = [each async for each in self._answers(rpc, _UNARY, request, options)]
-                response = answers[0] if answers else None
+            response = await self._unary(rpc, request, options)
             if response is None:
                 raise Internal(f"{self.target} answered {rpc.path} without a message")
             return response
@@ -234,7 +233,7 @@ class Channel:
         call = self._call(rpc, Cardinality.UNARY_UNARY, options, deadline)
         return await call.unary(request)
 
-    async def server_stream(
+    def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
     ) -> AsyncIterator[Message]:
         """Send one message, yield the answers as they come.
@@ -242,35 +241,39 @@ class Channel:
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        with self._observed(rpc, options) as options, self._translated:
-            async for response in self._answers(rpc, _STREAM, request, options):
-                yield response
+        return self._answers(rpc, _STREAM, request, options)
 
     async def _answers(
         self, rpc: Rpc, cardinality: Cardinality, request: Message, options: CallOptions
     ) -> AsyncIterator[Message]:
         """Yield the answers of a call of one request, made again as long as that is safe."""
-        deadline = _deadline(options)
         attempts = Attempts() if self._retries is None else self._retries.of(rpc.path)
-        while True:
-            await self.reachable(options, deadline)
-            call = self._call(rpc, cardinality, options, deadline)
-            call.previous_attempts = attempts.failed
-            try:
-                with self._translated:
-                    async with call as stream:
-                        await stream.send_message(request, end=True)
-                        async for response in stream:
-                            yield response
-                attempts.succeeded()
-                return
-            except RpcError as error:
-                if isinstance(error.__cause__, UnprocessedError) and attempts.unprocessed():
-                    continue
-                wait = attempts.wait_after(error, answered=call.answered)
-                if wait is None or (deadline is not None and wait >= deadline.time_remaining()):
-                    raise
-            await asyncio.sleep(wait)
+        with self._observed(rpc, options) as options:
+            deadline = _deadline(options)
+            while True:
+                await self.reachable(options, deadline)
+                call = self._call(rpc, cardinality, options, deadline)
+                call.previous_attempts = attempts.failed
+                try:
+                    with self._translated:
+                        async with call as stream:
+                            await stream.send_message(request, end=True)
+                            async for response in stream:
+                                yield response
+                    attempts.succeeded()
+                    return
+                except RpcError as error:
+                    if isinstance(error.__cause__, UnprocessedError) and attempts.unprocessed():
+                        continue
+                    wait = attempts.wait_after(error, answered=call.answered)
+                    if wait is None or (deadline is not None and wait >= deadline.time_remaining()):
+                        raise
+                await asyncio.sleep(wait)
+
+    def _only(self, rpc: Rpc, answers: Sequence[Message]) -> Message:
+        if len(answers) != 1:
+            raise Internal(f"{self.target} answered {rpc.path} with {len(answers)} messages")
+        return answers[0]
 
     async def reachable(self, options: CallOptions, deadline: Deadline | None = None) -> None:
         """Wait until a call can be sent, if it is one that waits.
@@ -301,10 +304,8 @@ class Channel:
         Raises:
             RpcError: by the status of the call. What ``requests`` raises ends the call.
         """
-        responses = [answer async for answer in self.bidirectional(rpc, requests, options)]
-        if len(responses) != 1:
-            raise Internal(f"{self.target} answered {rpc.path} with {len(responses)} messages")
-        return responses[0]
+        answers = [answer async for answer in self.bidirectional(rpc, requests, options)]
+        return self._only(rpc, answers)
 
     async def bidirectional(
         self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
