@@ -174,6 +174,49 @@ async def test_an_address_that_accepts_and_says_nothing_is_passed_over(peer: Pee
             assert {(await say(made))["pid"] for _ in range(30)} == {pid_of(peer)}
 
 
+async def test_a_name_whose_addresses_are_not_all_served(peer: Peer) -> None:
+    # localhost is ::1 too, where nobody listens.
+    async with channel(f"dns:///localhost:{peer.target.rpartition(':')[2]}") as made:
+        assert {(await say(made))["pid"] for _ in range(10)} == {pid_of(peer)}
+
+
+async def test_a_name_that_nobody_knows_is_told() -> None:
+    async with channel("dns:///nothing.invalid:7", backoff=Backoff(initial=60)) as made:
+        with pytest.raises(Unavailable, match=r"^cannot reach dns:///nothing\.invalid:7: .*known$"):
+            await say(made)
+        with pytest.raises(Unavailable, match=r"; the next attempt is in [4-7][0-9]\.[0-9] s$"):
+            await say(made)
+
+
+async def test_servers_that_a_name_stands_for_later_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The name service is not this package's, nor are its answers to be had in half a minute.
+    loop, real = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo
+    hosts = ["127.0.0.1"]
+
+    async def answers(host: str, port: int, **options: Any) -> list[Any]:
+        found = hosts if host == "servers.test" else [host]
+        return [each for known in found for each in await real(known, port, **options)]
+
+    monkeypatch.setattr(loop, "getaddrinfo", answers)
+    monkeypatch.setattr("blazerpc_client.resolving._INTERVAL", 0.0)
+    with peers(1) as (first,):
+        port = first.target.rpartition(":")[2]
+        second = Peer(f"127.0.0.2:{port}")
+        try:
+            async with channel(f"dns:///servers.test:{port}") as made:
+                assert {(await say(made))["pid"] for _ in range(4)} == {pid_of(first)}
+                hosts[:] = ["127.0.0.2"]
+                first.kill()
+                with pytest.raises(Unavailable):
+                    await say(made)
+                assert (await say(made, PATIENT))["pid"] == pid_of(second)
+                assert {(await say(made))["pid"] for _ in range(4)} == {pid_of(second)}
+        finally:
+            second.kill()
+
+
 async def test_when_no_address_can_be_reached_a_call_says_why_and_when_it_is_tried_again() -> None:
     first, second = unused_address(), unused_address()
     async with channel([first, second], backoff=Backoff(initial=60)) as made:

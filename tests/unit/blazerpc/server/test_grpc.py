@@ -150,11 +150,10 @@ async def test_an_http_that_there_is_not_is_refused() -> None:
         ServeOptions(http=cast(Http, "h3"))
 
 
-async def test_a_call_that_was_not_processed_is_sent_again() -> None:
+async def test_a_call_beyond_the_servers_limit_waits_for_another_to_end() -> None:
     options = ServeOptions(port=0, http="blaze", limits=Limits(max_concurrent_streams=1))
     async with running(app_of_one().server(options)) as run:
         app = app_of_one()
         async with BlazeClient("127.0.0.1", run.port, app.registry, http="blaze") as client:
-            # Until it has heard of the limit, the client sends them all, and most are refused.
             calls = [client.predict("double", x=number) for number in range(2)]
             assert await asyncio.gather(*calls) == [0, 2]
