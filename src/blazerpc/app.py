@@ -235,7 +235,7 @@ class BlazeApp:
         """Serve all models, with health and reflection, until SIGINT or SIGTERM.
 
         Args:
-            host: address to listen on.
+            host: address to listen on; ``unix:PATH`` for a UNIX socket, which needs no port.
             port: likewise; 0 lets the system choose.
             http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
             ssl: how connections are encrypted; None for plaintext.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from blazerpc_client.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from blazerpc_client.backoff import Backoff
     from blazerpc_client.channel import CallOptions, Metadata
     from blazerpc_client.client import BlazeClient, ServiceClient
     from blazerpc_client.credentials import Credentials
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from blazerpc_client.metadata import ReceivedMetadata
     from blazerpc_client.response import Response, StreamResponse, with_response
+    from blazerpc_client.retry import RetryPolicy, RetryThrottling, ServiceConfig
     from blazerpc_client.schema import (
         BidirectionalMethod,
         ClientStreamMethod,
@@ -43,6 +45,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "backoff": ["Backoff"],
             "channel": ["CallOptions", "Metadata"],
             "client": ["BlazeClient", "ServiceClient"],
             "compare": [],
@@ -70,6 +73,7 @@ else:
             "naming": [],
             "reflection": [],
             "response": ["Response", "StreamResponse", "with_response"],
+            "retry": ["RetryPolicy", "RetryThrottling", "ServiceConfig"],
             "schema": [
                 "BidirectionalMethod",
                 "ClientStreamMethod",
@@ -89,6 +93,7 @@ else:
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "Backoff",
     "BidirectionalMethod",
     "BlazeClient",
     "CallOptions",
@@ -109,10 +114,13 @@ __all__ = [
     "ReceivedMetadata",
     "ResourceExhausted",
     "Response",
+    "RetryPolicy",
+    "RetryThrottling",
     "RpcError",
     "Schema",
     "SchemaMismatchWarning",
     "ServiceClient",
+    "ServiceConfig",
     "StreamMethod",
     "StreamResponse",
     "UnaryMethod",

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpclib.client
 from grpclib.const import Cardinality
-from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.metadata import Deadline, _Metadata, _MetadataLike
-from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
 from blazerpc_client.call import ClientCall
-from blazerpc_client.tls import ClientSecurity, connected
-from blazerpc_client.transport.tls import TLSError
-
-#: How a server that speaks TLS answers what is none. No first frame is as long as this one were.
-_TLS_ALERT: Final = b"\x15\x03"
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -54,65 +47,8 @@ class GrpclibCall(ClientCall[S, R]):
         self._stream.__terminated__("no more requests")
 
 
-class _Protocol(H2Protocol):
-    """grpclib's connection, whose end says what TLS has to do with it."""
-
-    _heard = False
-    _reason = "Connection lost"
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came."""
-        if not self._heard and data.startswith(_TLS_ALERT):
-            self._reason = "the server speaks TLS, and this connection is plaintext"
-            return
-        self._heard = True
-        super().data_received(data)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """End all calls."""
-        self.processor.close(
-            f"connection lost: {exc}" if isinstance(exc, TLSError) else self._reason
-        )
-
-
 class GrpclibChannel(grpclib.client.Channel):
-    """grpclib's channel as it is, making such calls.
-
-    Args:
-        host: of the server.
-        port: likewise.
-        tls: of the connection; None for plaintext.
-        timeout: seconds that TLS's handshake may take.
-        codec: of messages.
-        status_details_codec: of what comes with a status.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        tls: ClientSecurity | None,
-        timeout: float,
-        codec: CodecBase | None = None,
-        status_details_codec: StatusDetailsCodecBase | None = None,
-    ) -> None:
-        super().__init__(host, port, codec=codec, status_details_codec=status_details_codec)
-        self._tls = tls
-        self._timeout = timeout
-        if tls is not None:
-            self._scheme = "https"
-
-    async def _create_connection(self) -> H2Protocol:
-        if self._tls is None:
-            return await super()._create_connection()
-        return await connected(
-            self._protocol_factory, self._host, self._port, self._tls, self._timeout
-        )
-
-    def _protocol_factory(self) -> H2Protocol:
-        protocol = super()._protocol_factory()
-        return _Protocol(protocol.handler, protocol.config, protocol.h2_config)
+    """grpclib's channel as it is, making such calls."""
 
     def request(
         self,

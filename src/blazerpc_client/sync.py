@@ -12,13 +12,14 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sequence,
 )
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from threading import Event
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, overload
+from typing import ParamSpec, Self, TypeVar, Unpack, overload
 
 try:
     from anyio import to_thread
@@ -26,9 +27,8 @@ try:
 except ImportError as _error:
     raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
-from blazerpc_client.channel import Channel, Metadata
+from blazerpc_client.channel import Channel, ChannelOptions, Metadata
 from blazerpc_client.client import ServiceClient
-from blazerpc_client.credentials import Credentials
 from blazerpc_client.errors import FailedPrecondition
 from blazerpc_client.metadata import Recorder, recording
 from blazerpc_client.response import Response, StreamProvenance
@@ -38,7 +38,6 @@ from blazerpc_client.schema import (
     StreamMethod,
     UnaryMethod,
 )
-from blazerpc_client.tls import TLS
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verify
@@ -53,15 +52,15 @@ class SyncServiceClient:
     """Base of generated blocking clients. Threads may share one; an event loop must not call it.
 
     Args:
-        target: the server's ``HOST:PORT``.
+        target: the server's ``HOST:PORT``, or another form of ``parse_target``; several servers
+            take turns.
         timeout: seconds each call may take; None sets no deadline.
         metadata: sent with every call.
-        verify: as for ``ServiceClient``.
+        wait_for_ready: as for ``ServiceClient``.
+        verify: likewise.
         http: likewise.
         limits: likewise.
-        tls: likewise.
-        credentials: likewise; a function is called in the client's thread.
-        allow_insecure_credentials: likewise.
+        reach: likewise.
 
     Raises:
         InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form, ``tls``
@@ -70,27 +69,25 @@ class SyncServiceClient:
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        wait_for_ready: bool = False,
         verify: Verify = "off",
         http: Http | None = None,
         limits: Limits = DEFAULT,
-        tls: TLS = None,
-        credentials: Credentials | None = None,
-        allow_insecure_credentials: bool = False,
+        **reach: Unpack[ChannelOptions],
     ) -> None:
         self._client = ServiceClient(
             target,
             timeout=timeout,
             metadata=metadata,
+            wait_for_ready=wait_for_ready,
             verify=verify,
             http=http,
             limits=limits,
-            tls=tls,
-            credentials=credentials,
-            allow_insecure_credentials=allow_insecure_credentials,
+            **reach,
         )
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())
@@ -100,19 +97,26 @@ class SyncServiceClient:
         atexit.register(self._thread.close)
 
     def with_options(
-        self, *, timeout: float | None = None, metadata: Metadata | None = None
+        self,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        wait_for_ready: bool | None = None,
     ) -> Self:
         """Return the same client with other options for its calls, on the same connection.
 
         Args:
             timeout: seconds each call may take; None keeps the client's own.
             metadata: added to the client's own, over keys of the same name.
+            wait_for_ready: whether each call waits for a server; None keeps the client's own.
 
         Raises:
             InvalidArgument: for metadata that gRPC cannot carry.
         """
         other = copy.copy(self)
-        other._client = self._client.with_options(timeout=timeout, metadata=metadata)
+        other._client = self._client.with_options(
+            timeout=timeout, metadata=metadata, wait_for_ready=wait_for_ready
+        )
         return other
 
     @property

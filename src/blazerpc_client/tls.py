@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 from blazerpc_client.errors import InvalidArgument
-from blazerpc_client.transport.tls import ALPN, TLSError, TLSProtocol
-
-P = TypeVar("P", bound=asyncio.Protocol)
+from blazerpc_client.transport.tls import ALPN
 
 log: logging.Logger = logging.getLogger("blazerpc_client.tls")
 
@@ -130,47 +127,6 @@ def _client_context(tls: ClientTLS) -> ssl.SSLContext:
     if tls.cert is not None and tls.key is not None:
         show(context, tls.cert, tls.key)
     return context
-
-
-async def connected(
-    make: Callable[[], P], host: str, port: int, security: ClientSecurity, patience: float
-) -> P:
-    """Connect with TLS, and return the protocol that ``make`` has made, connected.
-
-    Args:
-        make: the protocol above.
-        host: of the server.
-        port: likewise.
-        security: of the connection.
-        patience: seconds that the handshake may take.
-
-    Raises:
-        TLSError: when the handshake fails.
-        OSError: when the server cannot be reached.
-    """
-    loop = asyncio.get_running_loop()
-    protocol, secured = make(), loop.create_future()
-
-    def told(failure: TLSError | None) -> None:
-        if not secured.done():  # nobody waits for it when the call was cancelled
-            secured.set_result(failure)
-
-    layer = TLSProtocol(
-        protocol,
-        security.contexts.current(),
-        server_hostname=security.server_name or host,
-        timeout=patience,
-        told=told,
-    )
-    await loop.create_connection(lambda: layer, host, port)
-    try:
-        failure = await secured
-    except asyncio.CancelledError:
-        layer.abort()
-        raise
-    if failure is not None:
-        raise failure
-    return protocol
 
 
 # What both sides make contexts with.

@@ -18,6 +18,7 @@ DOCUMENTS = [
     "README.md",
     "docs/server.md",
     "docs/client.md",
+    "docs/connections.md",
     "docs/cli.md",
     "docs/observability.md",
     "docs/security.md",

@@ -19,7 +19,6 @@ import pytest
 
 from blazerpc_client import BlazeClient, ClientTLS, Credentials, RpcError, Unavailable
 from blazerpc_client.tls import TLS
-from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http
 from tests.authorities import Files, Pair
 from tests.conftest import ROOT, ServerProcess, StartServer
@@ -270,10 +269,10 @@ async def test_a_client_reads_its_own_again(tmp_path: Path, start_server: StartS
         assert await calling.predict("whoami") == "alice"
         files.ours.issue("alice", "carol@example.org", common_name="carol")
         assert await calling.predict("whoami") == "alice"  # on the connection that there is
-        channel = calling._channel._channel
-        assert isinstance(channel, TransportChannel)
-        for protocol in list(channel._protocols):
-            protocol.close()
+        pool = calling._channel._pool
+        assert pool is not None
+        for connection in list(pool.open):
+            connection.close()
         assert await calling.predict("whoami") == "carol"
 
 

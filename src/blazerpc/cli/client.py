@@ -36,8 +36,8 @@ _FILE: Final = ".binpb"
 #: The schema in a generated package.
 PACKAGED: Final = "schema.binpb"
 
-#: An import string, which an address is not: its second part is a number.
-_APP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: An import string, which an address is not: its second part is a number, or the first is unix.
+_APP: Final = re.compile(r"(?!unix:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 #: Seconds that reading a server's schema may take.

@@ -84,7 +84,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="blaze health", description=SUMMARY)
-    parser.add_argument("target", metavar="HOST:PORT", help="address of a running server")
+    parser.add_argument(
+        "target", metavar="HOST:PORT", help="address of a running server; or unix:PATH"
+    )
     parser.add_argument(
         "--service",
         metavar="NAME",

@@ -52,7 +52,12 @@ App = Annotated[
     str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
 ]
 
-Target = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Address of a running server.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST:PORT", help="Address of a running server; unix:PATH of one on a UNIX socket."
+    ),
+]
 
 Metadata = Annotated[
     list[str] | None,
@@ -78,8 +83,8 @@ Source = Annotated[
     typer.Option(
         "--from",
         metavar="SOURCE",
-        help="HOST:PORT of a running server with reflection, MODULE:ATTR of an app, or the path of "
-        "a FileDescriptorSet or of a generated package.",
+        help="HOST:PORT or unix:PATH of a running server with reflection, MODULE:ATTR of an app, "
+        "or the path of a FileDescriptorSet or of a generated package.",
     ),
 ]
 
@@ -92,7 +97,9 @@ Lock = Annotated[
 @cli.command()
 def serve(
     app: App,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; unix:PATH for a UNIX socket.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 lets the system choose.")] = 50051,
     grace: Annotated[
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")

@@ -16,6 +16,7 @@ from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
 
+from blazerpc.config import listening_on
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
 from blazerpc.server.health import HealthService
@@ -110,7 +111,10 @@ class GRPCServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; the one the system chose, when it was started with port 0."""
+        """The port it listens on; the one the system chose, when it was started with port 0.
+
+        It is 0 for a UNIX socket.
+        """
         if self._server is None:
             raise RuntimeError("the server does not listen")
         return self._server.port
@@ -143,7 +147,7 @@ class GRPCServer:
         When it is told to stop before that, it returns, and so does ``wait``.
 
         Args:
-            host: address to listen on.
+            host: address to listen on; ``unix:PATH`` for a UNIX socket.
             port: likewise.
             sock: bound to that address already, to listen on; it is closed at the end.
             reuse_port: whether other processes listen there, too.
@@ -169,8 +173,8 @@ class GRPCServer:
             # Before the models are built, which may take long.
             await server.bind(host, port, sock=sock, reuse_port=reuse_port)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
+            reason, where = error.strerror or error, listening_on(host, port)
+            raise ConfigurationError(f"cannot listen on {where}: {reason}") from error
         self._server = server
         # Before anybody is told that the server is there: they may stop it at once.
         self._handle_signals()
@@ -182,7 +186,7 @@ class GRPCServer:
         if self.is_serving:
             self._say_serving(True)
             await server.accept()
-            log.info("listening on %s:%d", host, server.port)
+            log.info("listening on %s", listening_on(host, server.port))
 
     async def wait(self) -> None:
         """Serve until ``stop`` or a signal; return when all calls have ended.

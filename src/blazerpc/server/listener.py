@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
@@ -18,6 +19,8 @@ from grpclib.protocol import H2Protocol
 
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc.server.calls import address_of, current_call, unimplemented
+from blazerpc.unix import UnixSocket
+from blazerpc_client.targets import unix_path
 from blazerpc_client.tls import Contexts
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.dispatch import ServerEvents
@@ -106,6 +109,7 @@ class Listener(grpclib.server.Server):
         self._limits = limits
         self._contexts = contexts
         self._compression = compression
+        self._file: UnixSocket | None = None
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
         self._layers: WeakSet[TLSProtocol] = WeakSet()
 
@@ -117,10 +121,22 @@ class Listener(grpclib.server.Server):
         Raises:
             OSError: when it cannot be had.
         """
-        where: dict[str, Any] = {"host": host, "port": port, "reuse_port": reuse_port}
-        self._server = await self._loop.create_server(
+        path = unix_path(host)
+        options: dict[str, Any] = {"sock": sock}
+        create: Callable[..., Awaitable[asyncio.Server]] = self._loop.create_server
+        if path is not None:
+            create = self._loop.create_unix_server
+            if sock is None:
+                self._file = UnixSocket(path)
+                options["sock"] = self._file.socket
+            if sys.version_info >= (3, 13):
+                # The first worker to stop would take the file from the others.
+                options["cleanup_socket"] = False
+        elif sock is None:
+            options = {"host": host, "port": port, "reuse_port": reuse_port}
+        self._server = await create(
             self._protocol_factory if self._contexts is None else self._secured,
-            **({"sock": sock} if sock is not None else where),
+            **options,
             backlog=_BACKLOG,
             start_serving=False,
         )
@@ -133,15 +149,21 @@ class Listener(grpclib.server.Server):
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port it listens on; 0 for a UNIX socket, which has none."""
         server: Any = self._server  # uvloop's has ``sockets``, and is no ``asyncio.Server``
-        port: int = server.sockets[0].getsockname()[1]
-        return port
+        name = server.sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
 
     def stop_listening(self) -> None:
         """Accept no more connections; those that are open stay."""
         assert self._server is not None
         self._server.close()
+        self._remove_file()
+
+    def close(self) -> None:
+        """Accept no more connections, and cancel the calls of those that are open."""
+        super().close()
+        self._remove_file()
 
     def drain_connections(self) -> None:
         """Tell clients to make their next calls elsewhere, where the HTTP/2 can say so."""
@@ -182,6 +204,11 @@ class Listener(grpclib.server.Server):
             # A probe of the port connects and says nothing: it is no failure of anybody.
             level = logging.WARNING if layer.heard else logging.DEBUG
             log.log(level, "no TLS with %s: %s", address_of(layer.address), failure)
+
+    def _remove_file(self) -> None:
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
 
     def _protocol_factory(self) -> H2Protocol:
         protocol = super()._protocol_factory() if self._http == "h2" else self._own_protocol()

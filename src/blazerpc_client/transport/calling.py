@@ -23,7 +23,7 @@ from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
 from blazerpc_client.call import ClientCall
-from blazerpc_client.tls import ClientSecurity, connected
+from blazerpc_client.metadata import PREVIOUS_ATTEMPTS
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import ACCEPTED, Outgoing
@@ -94,6 +94,8 @@ class TransportCall(ClientCall[S, R]):
         if self._deadline is not None:
             timeout = encode_timeout(self._deadline.time_remaining())
             block += encode((("grpc-timeout", timeout),))
+        if self.previous_attempts:
+            block += encode(((PREVIOUS_ATTEMPTS, str(self.previous_attempts)),))
         return block + encode_metadata(metadata) if metadata else block
 
     async def _answer(self, stream: TransportStream) -> R | None:
@@ -238,22 +240,12 @@ class TransportChannel(grpclib.client.Channel):
         port: int,
         *,
         limits: Limits = DEFAULT,
-        tls: ClientSecurity | None = None,
         codec: CodecBase | None = None,
         status_details_codec: StatusDetailsCodecBase | None = None,
     ) -> None:
         super().__init__(host, port, codec=codec, status_details_codec=status_details_codec)
         self._limits = limits
-        self._tls = tls
-        if tls is not None:
-            self._scheme = "https"
         self._protocols: WeakSet[TransportProtocol] = WeakSet()
-
-    async def _create_connection(self) -> H2Protocol:
-        if self._tls is None:
-            return await super()._create_connection()
-        timeout = self._limits.handshake_timeout
-        return await connected(self._protocol_factory, self._host, self._port, self._tls, timeout)
 
     def _protocol_factory(self) -> H2Protocol:
         protocol = TransportProtocol(_ChannelHandler(), client=True, limits=self._limits)

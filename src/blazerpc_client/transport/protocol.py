@@ -56,6 +56,7 @@ class TransportProtocol(asyncio.Protocol):
         core: that turns bytes into events.
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
+        failure: why the connection ended; None as long as it has not.
     """
 
     def __init__(self, handler: StreamHandler, *, client: bool, limits: Limits = DEFAULT) -> None:
@@ -65,6 +66,7 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write: bool = True
         self.blocked: set[TransportStream] = set()
         self.is_client: bool = client
+        self.failure: str | None = None
         self._streams: dict[int, TransportStream] = {}
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -286,6 +288,7 @@ class TransportProtocol(asyncio.Protocol):
         self._loop.call_later(_DRAIN_PATIENCE, self._end, "the connection was closed")
 
     def _end(self, reason: str) -> None:
+        self.failure = self.failure or reason
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -377,6 +380,7 @@ class TransportProtocol(asyncio.Protocol):
             self._timer.cancel()
             self._tick()
         self._stream_closed.notify()  # there may be more at once now
+        self.handler.greeted()
 
     def _on_ping(self, event: PingAcked) -> None:
         if event.payload == _DRAIN:

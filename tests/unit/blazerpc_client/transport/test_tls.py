@@ -91,7 +91,7 @@ async def test_a_server_that_says_nothing_is_given_up(files: Files, http: Http) 
             limits=Limits(handshake_timeout=0.05),
         )
         async with asyncio.timeout(20), client:
-            with pytest.raises(Unavailable, match=r"the server ended no handshake within 0\.05 s"):
+            with pytest.raises(Unavailable, match=r"no answer within 0\.05 s"):
                 await client.predict("echo", text="a")
 
 
@@ -149,7 +149,7 @@ async def test_a_stop_does_not_wait_for_handshakes(files: Files) -> None:
         writer.close()
 
 
-async def test_a_call_that_is_cancelled_while_connecting_leaves_no_connection(
+async def test_a_client_that_is_closed_while_connecting_leaves_no_connection(
     files: Files,
 ) -> None:
     heard, closed = asyncio.Event(), asyncio.Event()
@@ -171,7 +171,8 @@ async def test_a_call_that_is_cancelled_while_connecting_leaves_no_connection(
                 calling.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await calling
-                await closed.wait()
+        async with asyncio.timeout(20):
+            await closed.wait()
 
 
 @pytest.mark.parametrize("http", KINDS)
