@@ -58,19 +58,31 @@ def frame(message: bytes, limit: int, encoding: str = IDENTITY) -> list[bytes]:
     return [_PREFIX.pack(0, len(message)), message]
 
 
+class _Compressed:
+    """A message that is still to be decompressed; its size is what it took of the window."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: bytes | bytearray) -> None:
+        self.body = body
+
+    def __len__(self) -> int:
+        return len(self.body)
+
+
 class MessageReader:
     """Finds the messages of one stream, in data that is cut anywhere.
 
     The prefix is judged before a byte of its message is held, and memory grows with what has
     come, never with what is announced. Each byte is copied once, into the buffer that the message
-    will be given out in.
+    will be given out in. What is compressed waits as it came, so that windows bound what it takes.
 
     Args:
         limit: of one message, before and after decompression.
         encoding: that the peer has announced; ``check_encoding`` has passed it.
 
     Attributes:
-        messages: that are complete, in order; whoever reads takes them from the left.
+        messages: that are complete, in order, and as they came.
     """
 
     __slots__ = ("_body", "_compressed", "_encoding", "_limit", "_missing", "_prefix", "messages")
@@ -82,7 +94,7 @@ class MessageReader:
         self._body: bytearray | None = None
         self._missing = 0
         self._compressed = False
-        self.messages: deque[bytes | bytearray] = deque()
+        self.messages: deque[bytes | bytearray | _Compressed] = deque()
 
     @property
     def partial(self) -> bool:
@@ -93,8 +105,7 @@ class MessageReader:
         """Take data of the stream; complete messages are in ``messages`` afterwards.
 
         Raises:
-            GRPCError: for a message that is too large or cannot be decompressed. The stream has no
-                other after it.
+            GRPCError: for a message that is too large. The stream has no other after it.
         """
         while data:
             if self._body is None:
@@ -107,6 +118,17 @@ class MessageReader:
                 if not self._missing:
                     body, self._body = self._body, None
                     self._complete(body)
+
+    def take(self) -> bytes | bytearray:
+        """Return the first message.
+
+        Raises:
+            GRPCError: for one that cannot be decompressed, or is too large then.
+        """
+        message = self.messages.popleft()
+        if isinstance(message, _Compressed):
+            return _decompress(message.body, self._limit)
+        return message
 
     def _begin(self, data: memoryview) -> memoryview:
         """Read a prefix, and its whole message where that is there; return what comes after."""
@@ -140,7 +162,7 @@ class MessageReader:
             raise GRPCError(Status.INTERNAL, "a compressed message without a grpc-encoding")
 
     def _complete(self, body: bytes | bytearray) -> None:
-        self.messages.append(_decompress(body, self._limit) if self._compressed else body)
+        self.messages.append(_Compressed(body) if self._compressed else body)
 
 
 def _decompress(body: bytes | bytearray, limit: int) -> bytes:

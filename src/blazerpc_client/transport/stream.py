@@ -212,10 +212,15 @@ class TransportStream:
                 return None
             self._check()
             await self._more()
-        message = reader.messages.popleft()
+        size = len(reader.messages[0]) + 5  # the prefix counts, too
+        try:
+            message = reader.take()
+        except GRPCError as error:
+            self._failure = error
+            reader.messages.clear()
+            raise
         if self._held:
-            # The prefix counts, too; of compressed messages more is given back than they took.
-            count = min(self._held, len(message) + 5) if reader.messages else self._held
+            count = min(self._held, size) if reader.messages else self._held
             self._held -= count
             self.connection.release(self.id, count)
         return message
