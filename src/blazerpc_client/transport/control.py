@@ -111,6 +111,10 @@ class Control(Core):
         kind = StreamFault if stream_id else ConnectionFault
         if increment == 0:
             raise kind(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        shut = window.size <= 0
         if not window.grow(increment):
             raise kind(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2**31 - 1")
-        self._events.append(WindowOpened(stream_id))
+        if shut and window.size > 0:
+            # Nobody waits for a window that was open. An event of stream 0 is work for each stream
+            # that waits: one for every frame would make few bytes much work.
+            self._events.append(WindowOpened(stream_id))

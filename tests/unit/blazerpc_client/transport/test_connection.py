@@ -482,6 +482,23 @@ def test_streams_a_client_makes_the_server_reset_are_counted_too() -> None:
     assert fault(connection, raw) is ErrorCode.ENHANCE_YOUR_CALM
 
 
+def test_window_updates_of_a_window_that_is_open_tell_nobody() -> None:
+    connection = server(settings={4: 0})
+    connection.receive(request(1) + request(3), 0)
+    opened = frames.window_update(1, 1) * 1000
+    assert connection.receive(opened, 0) == [WindowOpened(1)]
+    connection.send_headers(1, encode(RESPONSE), end_stream=False)
+    assert connection.send_data(1, memoryview(bytes(2000)), end_stream=False) == 1000
+    assert connection.receive(opened, 0) == [WindowOpened(1)]
+    # Of a window that settings made negative, one that makes it less so is no use to anybody.
+    connection.receive(frames.settings({4: 1000}) + frames.window_update(3, 1000), 0)
+    connection.send_headers(3, encode(RESPONSE), end_stream=False)
+    assert connection.send_data(3, memoryview(bytes(2000)), end_stream=False) == 2000
+    connection.receive(frames.settings({4: 0}), 0)
+    assert connection.receive(frames.window_update(3, 1000), 0) == []
+    assert connection.receive(frames.window_update(3, 1), 0) == [WindowOpened(3)]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
