@@ -143,7 +143,8 @@ class Listener(grpclib.server.Server):
         return protocol
 
     def _connections(self) -> int:
+        # Those accepted in this turn of the loop count, and those closed that have more to write.
         return sum(
-            isinstance(protocol, TransportProtocol) and not protocol.is_closing()
+            isinstance(protocol, TransportProtocol) and not protocol.lost
             for protocol in self._protocols
         )

@@ -57,6 +57,7 @@ class TransportProtocol(asyncio.Protocol):
         core: that turns bytes into events.
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
+        lost: whether the system has let the connection go.
     """
 
     # What grpclib counts of a connection, for its channelz.
@@ -75,6 +76,7 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write: bool = True
         self.blocked: set[TransportStream] = set()
         self.is_client: bool = client
+        self.lost: bool = False
         self._streams: dict[int, TransportStream] = {}
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -140,6 +142,7 @@ class TransportProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
+        self.lost = True
         self._end("the connection was lost" if exc is None else f"connection lost: {exc}")
         self._cancel_stall()
 
