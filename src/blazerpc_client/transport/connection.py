@@ -31,6 +31,9 @@ Pieces = list[bytes | memoryview]
 #: What a GOAWAY names that only announces another (RFC 9113, section 6.8).
 _ANY_STREAM: Final = frames.STREAM_MASK
 
+#: WINDOW_UPDATEs that a peer may send for each frame it was sent: some send one for each read.
+_UPDATES: Final = 100
+
 
 class Connection(Receiver):
     """An HTTP/2 connection.
@@ -173,6 +176,7 @@ class Connection(Receiver):
             if last:
                 break
             begin = end
+        self._updates += _UPDATES * (size // step)  # _send counted one frame
         self._strikes.reset()
         return size
 
@@ -209,6 +213,7 @@ class Connection(Receiver):
         if stream is None or state is None:
             raise StreamClosed(f"stream {stream_id} does not allow {what.name}")
         stream.state = state
+        self._updates += _UPDATES
         if state is State.CLOSED:
             del self._streams[stream_id]
         return stream
