@@ -42,8 +42,8 @@ class Limits:
         idle_timeout: without a call until the connection is closed; None never closes it.
         keepalive_time: without a byte received until this side pings; None never pings.
         keepalive_timeout: until such a ping is answered.
-        stall_timeout: that a message waits for the peer to open a window, and that a peer leaves
-            the socket full; None waits for ever.
+        stall_timeout: that a message waits for the peer to open a window, that a peer leaves the
+            socket full, and that a client lets its request wait; None waits for ever.
         max_connections: of a server at once; None allows any number.
 
     Raises:

@@ -101,6 +101,11 @@ class MessageReader:
         """Whether the data so far ends within a message."""
         return self._body is not None or bool(self._prefix)
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What of a message has come: it differs when more has."""
+        return len(self._prefix), self._missing
+
     def feed(self, data: memoryview) -> None:
         """Take data of the stream; complete messages are in ``messages`` afterwards.
 

@@ -91,7 +91,8 @@ class ServerCall(grpclib.server.Stream[R, S]):
     async def recv_message(self) -> R | None:
         """Return the next message of the client; None after the last."""
         try:
-            data = await self._transport_stream.recv_message()
+            due = not self._cardinality.client_streaming
+            data = await self._transport_stream.recv_message(due=due)
         except TruncatedMessageError:
             text = "the request ends before its announced length"
             raise GRPCError(Status.INVALID_ARGUMENT, text) from None

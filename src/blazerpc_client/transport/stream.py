@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.utils import Wrapper
 
@@ -193,11 +194,15 @@ class TransportStream:
             await self._arrived.wait()
         return self.trailers
 
-    async def recv_message(self) -> bytes | bytearray | None:
+    async def recv_message(self, *, due: bool = False) -> bytes | bytearray | None:
         """Return the next message; None at the end of the stream.
 
+        Args:
+            due: whether the client has no reason to let a server wait for it. Once it has begun,
+                it has none.
+
         Raises:
-            GRPCError: for a message that is too large, or cannot be decompressed.
+            GRPCError: for a message that is too large, cannot be decompressed, or does not come.
             TruncatedMessageError: when the stream ends within a message.
             StreamTerminatedError: when it ended before its time.
         """
@@ -211,7 +216,7 @@ class TransportStream:
                     raise TruncatedMessageError
                 return None
             self._check()
-            await self._more()
+            await self._more(due or reader.partial)
         size = len(reader.messages[0]) + 5  # the prefix counts, too
         try:
             message = reader.take()
@@ -225,14 +230,31 @@ class TransportStream:
             self.connection.release(self.id, count)
         return message
 
-    async def _more(self) -> None:
+    async def _more(self, due: bool) -> None:
         # A message may be larger than the window: while it is waited for, the window stays open.
         self.connection.release(self.id, self.drop())
         self._reading = True
         try:
-            await self._arrived.wait()
+            if due and not self.connection.is_client:
+                await self._arrives()
+            else:
+                await self._arrived.wait()
         finally:
             self._reading = False
+
+    async def _arrives(self) -> None:
+        """Wait for a client's message as long as more of it comes."""
+        assert self._reader is not None
+        while True:
+            before = self._reader.progress
+            try:
+                async with asyncio.timeout(self.connection.limits.stall_timeout):
+                    await self._arrived.wait()
+                return
+            except TimeoutError:
+                if self._reader.progress == before:
+                    text = "the request does not come"
+                    raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
 
     async def open(self, fields: Fields, *, end_stream: bool) -> None:
         """Begin a request, as soon as the peer allows another stream."""
