@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, M
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
 from functools import partial
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from grpclib.exceptions import GRPCError
@@ -52,13 +53,14 @@ class ModelExecutor:
         self._is_generator = inspect.isgeneratorfunction(function)
         self._is_async_generator = inspect.isasyncgenfunction(function)
         self.asynchronous: bool = self._is_async or self._is_async_generator
-        self._call = model.func if model.factory is None else _not_built
+        self._call: Callable[..., Any] = model.func if model.factory is None else _not_built
         self._instance: object = None
         self._busy: set[Future[Any]] = set()
         # What a thread still uses must not be closed: such a call ends when its code does.
         self._stays = model.injected.closed_after_call
         self._left: set[asyncio.Event] | None = set()
         threads = model.options.max_concurrency or MAX_THREADS
+        self._failures = _Failures(model.name)
         self._pool = DaemonPool(threads, f"blazerpc-{model.name}")
 
     async def start(self) -> None:
@@ -105,12 +107,11 @@ class ModelExecutor:
             GRPCError: when the model raised one.
             InferenceError: from whatever else it raised.
         """
-        with self.failures():
+        with self._failures:
             if self._is_async:
-                result = self._call(**kwargs)
-            else:
-                context = contextvars.copy_context()
-                result = await self.in_thread(partial(context.run, self._call, **kwargs), slot)
+                return await self._call(**kwargs)
+            context = contextvars.copy_context()
+            result = await self.in_thread(partial(context.run, self._call, **kwargs), slot)
             return await result if inspect.isawaitable(result) else result
 
     async def stream(
@@ -190,17 +191,13 @@ class ModelExecutor:
             await self.in_thread(method)
 
     async def _iterate_async(self, items: AsyncIterable[object]) -> AsyncGenerator[object, None]:
-        source = aiter(items)
-        try:
-            while True:
-                with self.failures():
-                    item = await anext(source, END)
-                if item is END:
-                    return
-                yield item
-        finally:
-            if isinstance(source, AsyncGenerator):
-                with self.failures():
+        with self._failures:
+            source = aiter(items)
+            try:
+                async for item in source:
+                    yield item
+            finally:
+                if isinstance(source, AsyncGenerator):
                     await source.aclose()
 
     async def _iterate_sync(self, items: object, slot: Slot | None) -> AsyncGenerator[object, None]:
@@ -219,7 +216,7 @@ class ModelExecutor:
 
     def failures(self) -> AbstractContextManager[None]:
         """Raise ``InferenceError`` from all that the model's code raises, but for ``GRPCError``."""
-        return _as_inference_errors(self._model.name)
+        return self._failures
 
 
 def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Future[T]) -> None:
@@ -250,18 +247,25 @@ def described(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
-@contextmanager
-def _as_inference_errors(model: str) -> Iterator[None]:
-    """Raise ``InferenceError`` from all that a model raises, but for a ``GRPCError``."""
-    try:
-        yield
-    except (GRPCError, InferenceError):
-        raise
-    except BaseException as error:
-        if is_ours(error):
-            raise
-        text = f"model {model!r} raised {_shown(error)}"
-        raise InferenceError(text, model_name=model) from error
+class _Failures(AbstractContextManager[None]):
+    """Raises ``InferenceError`` from all that a model raises, but for a ``GRPCError``.
+
+    It has no state: each model has one, for all of its calls at once.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, GRPCError | InferenceError) or is_ours(error):
+            return
+        text = f"model {self._model!r} raised {_shown(error)}"
+        raise InferenceError(text, model_name=self._model) from error
 
 
 def _shown(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import field_codec
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.tensors import Dims
-from blazerpc_client.wire.values import EnumClass, StructClass
+from blazerpc_client.wire.values import EnumClass, StructClass, empty_message
 
 
 class ModelCodec:
@@ -78,7 +78,7 @@ class ModelCodec:
         Raises:
             InferenceError: when the result is not what the model's annotation says.
         """
-        response = self.response_class()
+        response = empty_message(self.response_class, (result,))
         try:
             self._result.write(response, result, dims)
             if self._is_recursive:

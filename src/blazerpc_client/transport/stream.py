@@ -12,14 +12,19 @@ from grpclib.utils import Wrapper
 
 from blazerpc_client.transport.errors import ErrorCode, StreamClosed
 from blazerpc_client.transport.headers import Fields, encode, encode_once
-from blazerpc_client.transport.messages import MessageReader, check_encoding, frame
+from blazerpc_client.transport.messages import (
+    JOINED,
+    MessageReader,
+    Outgoing,
+    check_encoding,
+    frame,
+)
 
 if TYPE_CHECKING:
     from blazerpc_client.transport.protocol import TransportProtocol
 
-#: Messages up to this size are sent as one piece with their prefix: the copy costs less than
-#: another frame.
-_JOINED: Final = 8 << 10
+#: What messages that share a frame are up to.
+_SMALL: Final = JOINED + 5
 
 #: Data that may wait for the end of this turn of the loop. A handler that only sends never gives
 #: the loop a turn: from here on the socket is asked, and makes it wait.
@@ -68,7 +73,7 @@ class TransportStream:
 
     Attributes:
         id: number of the stream; 0 until a client's request is sent.
-        connection: grpclib's name for what the stream belongs to, and counts in.
+        connection: that it is one of.
         headers: of the peer, once they have come.
         trailers: likewise.
         wrapper: grpclib's, which tells a waiting task of the end of the stream.
@@ -194,7 +199,7 @@ class TransportStream:
             await self._arrived.wait()
         return self.trailers
 
-    async def recv_message(self, *, due: bool = False) -> bytes | bytearray | None:
+    async def recv_message(self, *, due: bool = False) -> bytes | memoryview | None:
         """Return the next message; None at the end of the stream.
 
         Args:
@@ -279,8 +284,15 @@ class TransportStream:
             raise StreamTerminatedError(self._closed or "the stream is closed") from None
         self.connection.flush_soon()
 
+    def send_answer(self, headers: bytes, data: bytes, trailers: bytes) -> bool:
+        """Send a whole answer, if it can go at once; return whether it did."""
+        sent = self.connection.core.send_answer(self.id, headers, data, trailers)
+        if sent:
+            self.connection.flush_soon()
+        return sent
+
     async def send_message(
-        self, message: bytes, *, limit: int, encoding: str = "identity", end: bool = False
+        self, message: Outgoing, *, limit: int, encoding: str = "identity", end: bool = False
     ) -> None:
         """Send one message, as fast as the peer reads.
 
@@ -288,14 +300,22 @@ class TransportStream:
             GRPCError: for a message beyond ``limit``.
             StreamTerminatedError: when the stream is closed.
         """
-        prefix, body = frame(message, limit, encoding)
-        if len(body) <= _JOINED:
-            await self.send_data(prefix + body, end)
-        else:
-            await self.send_data(prefix)
-            await self.send_data(body, end)
+        *before, last = frame(message, limit, encoding)
+        for piece in before:
+            await self.send_data(piece)
+        if before or end or len(last) > _SMALL or not self._send_small(last):
+            await self.send_data(last, end)
 
-    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+    def _send_small(self, data: bytes | memoryview) -> bool:
+        """Send data that needs not wait for anything; return whether it does not."""
+        connection = self.connection
+        core = connection.core
+        if not connection.can_write or core.queued > _QUEUED or not core.send_small(self.id, data):
+            return False
+        connection.flush_soon()
+        return True
+
+    async def send_data(self, data: bytes | memoryview, end_stream: bool = False) -> None:
         """Send bytes, as fast as the peer reads."""
         view = memoryview(data)
         while True:
