@@ -325,8 +325,8 @@ class TransportProtocol(asyncio.Protocol):
                 self.flush_soon()
                 self._deadline = quiet = now + limits.keepalive_timeout
             due.append(quiet)
-        if limits.idle_timeout is not None and not self._streams and not self.is_client:
-            idle = self._used + limits.idle_timeout
+        if limits.idle_timeout is not None and not self.is_client:
+            idle = (now if self._streams else self._used) + limits.idle_timeout
             if now >= idle:
                 self.drain()
             else:

@@ -427,6 +427,17 @@ async def test_a_connection_that_nobody_uses_is_closed() -> None:
         assert len(server.protocols) == 2
 
 
+async def test_a_connection_is_closed_in_time_after_a_call_that_lasted_longer() -> None:
+    async def slow(call: Any) -> None:
+        message = await call.recv_message()
+        await asyncio.sleep(0.2)
+        await call.send_message(message)
+
+    async with serving(slow, Limits(idle_timeout=0.05)) as server, channel_to(server) as channel:
+        await unary(channel, b"a")
+        await until(lambda: server.protocols[0].is_closing())
+
+
 async def test_a_peer_that_answers_no_ping_is_hung_up_on() -> None:
     limits = Limits(keepalive_time=0.05, keepalive_timeout=0.05)
     async with serving(echo, limits) as server:
