@@ -50,7 +50,9 @@ class Bystander:
 
     async def left(self) -> tuple[int, int]:
         """Return how many files and tasks the server has."""
-        return self._process.num_fds(), await self._client.predict("tasks", besides=0)
+        tasks = await self._client.predict("tasks", besides=0)
+        assert isinstance(tasks, int)
+        return self._process.num_fds(), tasks
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ async def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--limits", type=json.loads, default={})
     options = parser.parse_args()
-    limits = {
+    limits: dict[str, Any] = {
         name: Pace(*value) if isinstance(value, list) else value
         for name, value in options.limits.items()
     }
