@@ -10,7 +10,7 @@ import os
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -117,7 +117,7 @@ class ModelExecutor:
     async def stream(
         self, kwargs: Mapping[str, object], slot: Slot | None = None
     ) -> AsyncGenerator[object, None]:
-        """Call the model, and yield what it yields; close this generator to close the model's.
+        """Call the model, and return what yields its results; close that to close the model's.
 
         Args:
             kwargs: of the function.
@@ -125,21 +125,16 @@ class ModelExecutor:
 
         Raises:
             GRPCError: when the model raised one.
-            InferenceError: from whatever else it raised; items before it were yielded.
+            InferenceError: from whatever else it raised, here or between results.
         """
         if self._is_generator or self._is_async_generator:
             with self.failures():
                 items = self._call(**kwargs)
         else:
             items = await self.execute(kwargs, slot)
-        results = (
-            self._iterate_async(items)
-            if isinstance(items, AsyncIterable)
-            else self._iterate_sync(items, slot)
-        )
-        async with aclosing(results):
-            async for result in results:
-                yield result
+        if isinstance(items, AsyncIterable):
+            return self._iterate_async(items)
+        return self._iterate_sync(items, slot)
 
     async def in_thread(self, call: Callable[[], T], slot: Slot | None = None) -> T:
         """Return what ``call`` returns on one of the model's threads; the slot as in ``execute``.

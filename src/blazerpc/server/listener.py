@@ -19,6 +19,7 @@ from blazerpc.server.calls import current_call, unimplemented
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
+from blazerpc_client.transport.messages import size_of
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
 from blazerpc_client.wire.codec import Codec
@@ -50,11 +51,15 @@ class ServerCodec(Codec):
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """Return the bytes."""
-        data = super().encode(message, message_type)
+        data: bytes
+        if type(message) is message_type:  # as most are, of many in a stream
+            data = message.SerializeToString()
+            size = len(data)
+        else:
+            data = super().encode(message, message_type)
+            size = size_of(data)
         if (call := current_call()) is not None:
-            # A large message comes in pieces.
-            whole = isinstance(cast(object, data), bytes)
-            call.sent += len(data) if whole else sum(map(len, cast(tuple[bytes, ...], data)))
+            call.sent += size
         return data
 
 

@@ -217,7 +217,7 @@ class Connection(Receiver):
         self._strikes.reset()
         return True
 
-    def send_small(self, stream_id: int, data: bytes | memoryview) -> bool:
+    def send_small(self, stream_id: int, data: bytes) -> bool:
         """Send data in one frame with what was sent just before; return whether it could be.
 
         A stream's messages that come one after the other cost a frame together, and not each.

@@ -57,6 +57,20 @@ def check_encoding(encoding: str) -> None:
         raise GRPCError(Status.UNIMPLEMENTED, message)
 
 
+def size_of(message: Outgoing) -> int:
+    """Return how many bytes a message has."""
+    return len(message) if isinstance(message, bytes) else sum(map(len, message))
+
+
+def small_frame(message: Outgoing, limit: int, encoding: str) -> bytes | None:
+    """Return a message as one piece to send if it is small and needs no more; most are so."""
+    if isinstance(message, bytes) and encoding == IDENTITY:
+        size = len(message)
+        if size <= JOINED and size <= limit:
+            return _PREFIX.pack(0, size) + message
+    return None
+
+
 def frame(message: Outgoing, limit: int, encoding: str = IDENTITY) -> list[bytes | memoryview]:
     """Return a message as the pieces to send, compressed where that makes it shorter.
 
@@ -65,11 +79,11 @@ def frame(message: Outgoing, limit: int, encoding: str = IDENTITY) -> list[bytes
     Raises:
         GRPCError: RESOURCE_EXHAUSTED, for a message beyond ``limit``.
     """
-    pieces = (message,) if isinstance(message, bytes) else message
-    size = sum(map(len, pieces))
+    size = size_of(message)
     if size > limit:
         text = f"a message of {size} bytes is to be sent, {limit} are allowed"
         raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+    pieces = (message,) if isinstance(message, bytes) else message
     if encoding == GZIP and size >= _WORTH_COMPRESSING:
         compressed = gzip.compress(b"".join(pieces), compresslevel=1, mtime=0)
         if len(compressed) < size:

@@ -208,6 +208,13 @@ class TransportProtocol(asyncio.Protocol):
             self._flushing = True
             self._loop.call_soon(self.flush)
 
+    def flush_end(self) -> None:
+        """Write the end of what a stream sends; at once, if no other stream could join it."""
+        if len(self._streams) == 1:
+            self.flush()
+        else:
+            self.flush_soon()
+
     def flush(self) -> None:
         """Write what is to be sent."""
         self._flushing = False

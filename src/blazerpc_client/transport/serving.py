@@ -30,7 +30,7 @@ from multidict import MultiDict
 
 from blazerpc_client.transport.errors import ErrorCode
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
-from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, JOINED, Outgoing, frame
+from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, Outgoing, small_frame
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.requests import Refusal, Request, read_request
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
@@ -76,6 +76,8 @@ class ServerCall(grpclib.server.Stream[R, S]):
         )
         self._transport_stream = stream
         self._handler = handler
+        self._unary = not cardinality.server_streaming
+        self._limit = stream.connection.limits.max_send_message
         #: Headers and message of a unary answer that wait for its trailers.
         self._held: tuple[bytes, bytes] | None = None
         compressed = handler.compression == GZIP and request.accepts_gzip
@@ -117,22 +119,21 @@ class ServerCall(grpclib.server.Stream[R, S]):
 
         A small answer of a unary call is held until its trailers come: they all go at once.
         """
-        unary = not self._cardinality.server_streaming
-        if self._send_message_done and unary:
+        if self._send_message_done and self._unary:
             raise ProtocolError("Message was already sent")
-        first = not self._send_initial_metadata_done
-        headers = await self._initial_block() if first else b""
+        stream = self._transport_stream
+        headers = None if self._send_initial_metadata_done else await self._initial_block()
         (message,) = await self._dispatch.send_message(message)
         data = cast(Outgoing, self._codec.encode(message, self._send_type))
-        stream = self._transport_stream
-        limit = stream.connection.limits.max_send_message
-        if first and unary and isinstance(data, bytes) and len(data) <= JOINED:
-            self._held = headers, b"".join(frame(data, limit, self._encoding))
+        small = small_frame(data, self._limit, self._encoding)
+        if small is not None and headers is not None and self._unary:
+            self._held = headers, small
         else:
-            if first:
+            if headers is not None:
                 stream.send_block(headers, end_stream=False)
                 self._send_initial_metadata_done = True
-            await stream.send_message(data, limit=limit, encoding=self._encoding)
+            if small is None or not stream.send_small(small):
+                await stream.send_message(data, limit=self._limit, encoding=self._encoding)
         self._send_message_done = True
 
     async def send_trailing_metadata(
@@ -146,9 +147,7 @@ class ServerCall(grpclib.server.Stream[R, S]):
         """Send the end of the answer; without headers before it, all of the answer."""
         if self._send_trailing_metadata_done:
             raise ProtocolError("Trailing metadata was already sent")
-        if status is Status.OK and not (
-            self._cardinality.server_streaming or self._send_message_done
-        ):
+        if status is Status.OK and not (not self._unary or self._send_message_done):
             raise ProtocolError("Unary response with OK status requires a single message")
         sent = cast(_Metadata, MultiDict(metadata or ()))
         (sent,) = await self._dispatch.send_trailing_metadata(

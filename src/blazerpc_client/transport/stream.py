@@ -13,18 +13,15 @@ from grpclib.utils import Wrapper
 from blazerpc_client.transport.errors import ErrorCode, StreamClosed
 from blazerpc_client.transport.headers import Fields, encode, encode_once
 from blazerpc_client.transport.messages import (
-    JOINED,
     MessageReader,
     Outgoing,
     check_encoding,
     frame,
+    small_frame,
 )
 
 if TYPE_CHECKING:
     from blazerpc_client.transport.protocol import TransportProtocol
-
-#: What messages that share a frame are up to.
-_SMALL: Final = JOINED + 5
 
 #: Data that may wait for the end of this turn of the loop. A handler that only sends never gives
 #: the loop a turn: from here on the socket is asked, and makes it wait.
@@ -282,13 +279,16 @@ class TransportStream:
             self.connection.core.send_headers(self.id, block, end_stream)
         except StreamClosed:
             raise StreamTerminatedError(self._closed or "the stream is closed") from None
-        self.connection.flush_soon()
+        if end_stream:
+            self.connection.flush_end()
+        else:
+            self.connection.flush_soon()
 
     def send_answer(self, headers: bytes, data: bytes, trailers: bytes) -> bool:
         """Send a whole answer, if it can go at once; return whether it did."""
         sent = self.connection.core.send_answer(self.id, headers, data, trailers)
         if sent:
-            self.connection.flush_soon()
+            self.connection.flush_end()
         return sent
 
     async def send_message(
@@ -300,13 +300,15 @@ class TransportStream:
             GRPCError: for a message beyond ``limit``.
             StreamTerminatedError: when the stream is closed.
         """
+        small = None if end else small_frame(message, limit, encoding)
+        if small is not None and self.send_small(small):
+            return
         *before, last = frame(message, limit, encoding)
         for piece in before:
             await self.send_data(piece)
-        if before or end or len(last) > _SMALL or not self._send_small(last):
-            await self.send_data(last, end)
+        await self.send_data(last, end)
 
-    def _send_small(self, data: bytes | memoryview) -> bool:
+    def send_small(self, data: bytes) -> bool:
         """Send data that needs not wait for anything; return whether it does not."""
         connection = self.connection
         core = connection.core
@@ -330,6 +332,8 @@ class TransportStream:
             view = view[sent:]
             if view or self.connection.core.queued > _QUEUED:
                 self.connection.flush()
+            elif end:
+                self.connection.flush_end()
             else:
                 self.connection.flush_soon()
             if not view:

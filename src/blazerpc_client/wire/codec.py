@@ -23,7 +23,11 @@ class Codec(ProtoCodec):
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """Return the bytes."""
         if not isinstance(message, LargeMessage):
-            data: bytes = super().encode(message, message_type)
+            if type(message) is not message_type:
+                raise TypeError(
+                    f"{message_type.__name__} is to be sent, not {type(message).__name__}"
+                )
+            data: bytes = message.SerializeToString()
             return data
         # grpclib has no type for it, and does nothing with it but to hand it on.
         return cast(bytes, message.pieces()) if self._in_pieces else message.SerializeToString()

@@ -19,6 +19,7 @@ from blazerpc_client.naming import PACKAGE
 from blazerpc_client.wire import large, values
 from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import tensor_fields
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
@@ -375,6 +376,7 @@ class MessageCodec:
         classes: Classes | None = None,
     ) -> None:
         self._fields = FieldSet(descriptor, classes or PlainClasses(), "parameter")
+        self._has_tensors = bool(tensor_fields(descriptor))
         self._message_class = message_class
         self._is_recursive = is_recursive(descriptor)
         self.fields: dict[str, FieldCodec] = self._fields.codecs
@@ -393,6 +395,8 @@ class MessageCodec:
         Raises:
             WireError: likewise.
         """
+        if not self._has_tensors:
+            return self.encode(values, dims)
         return self._filled(empty_message(self._message_class, values.values()), values, dims)
 
     def _filled(self, message: Message, values: Mapping[str, object], dims: Dims) -> Message:

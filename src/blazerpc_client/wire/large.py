@@ -156,8 +156,7 @@ def read_message(data: bytes | bytearray | memoryview, message_class: type[Messa
     Raises:
         DecodeError: when it holds none of this type.
     """
-    numbers = tensor_fields(message_class.DESCRIPTOR) if len(data) >= LARGE else {}
-    if numbers:
+    if len(data) >= LARGE and (numbers := tensor_fields(message_class.DESCRIPTOR)):
         try:
             light, beside = _split(memoryview(data).toreadonly(), frozenset(numbers.values()))
         except _NotSimpleError:  # protobuf has the last word, on what is wrong, too
