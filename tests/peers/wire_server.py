@@ -7,12 +7,16 @@ its address once it listens.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvloop
 from google.protobuf.wrappers_pb2 import BytesValue
-from grpclib.const import Cardinality, Handler
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
 from blazerpc.cli.load import load_app
@@ -22,29 +26,63 @@ from blazerpc_client.transport.limits import Limits, Pace
 
 Call = Stream[BytesValue, BytesValue]
 
+#: How often the one message of a server stream comes.
+TIMES = 50
+
 
 class Shapes:
-    """Gives messages back; a unary answer to many requests is all of them, joined."""
+    """Gives messages back; a unary answer to many requests is all of them, joined.
+
+    Metadata that begins with ``x-`` is given back, too, at the beginning and at the end.
+    """
 
     async def one(self, call: Call) -> None:
-        joined = b"".join([message.value async for message in call])
-        await call.send_message(BytesValue(value=joined))
+        async with returning(call):
+            joined = b"".join([message.value async for message in call])
+            await call.send_message(BytesValue(value=joined))
+
+    async def repeat(self, call: Call) -> None:
+        message = await call.recv_message()
+        assert message is not None
+        for _ in range(TIMES):
+            await call.send_message(message)
 
     async def many(self, call: Call) -> None:
-        async for message in call:
-            await call.send_message(message)
+        async with returning(call):
+            async for message in call:
+                await call.send_message(message)
+
+    async def wait(self, call: Call) -> None:
+        await asyncio.Event().wait()
+
+    async def fail(self, call: Call) -> None:
+        raise GRPCError(Status.ABORTED, "no, é")
 
     def __mapping__(self) -> dict[str, Handler]:
         return {
             "/wire.Shapes/UnaryUnary": self._handler(self.one, Cardinality.UNARY_UNARY),
-            "/wire.Shapes/UnaryStream": self._handler(self.many, Cardinality.UNARY_STREAM),
+            "/wire.Shapes/UnaryStream": self._handler(self.repeat, Cardinality.UNARY_STREAM),
             "/wire.Shapes/StreamUnary": self._handler(self.one, Cardinality.STREAM_UNARY),
             "/wire.Shapes/StreamStream": self._handler(self.many, Cardinality.STREAM_STREAM),
+            "/wire.Shapes/Wait": self._handler(self.wait, Cardinality.STREAM_STREAM),
+            "/wire.Shapes/Fail": self._handler(self.fail, Cardinality.UNARY_UNARY),
         }
 
     @staticmethod
     def _handler(function: Any, cardinality: Cardinality) -> Handler:
         return Handler(function, cardinality, BytesValue, BytesValue)
+
+
+@asynccontextmanager
+async def returning(call: Call) -> AsyncIterator[None]:
+    """Give a call's own metadata back, if it has any."""
+    assert call.metadata is not None
+    metadata = [(key, value) for key, value in call.metadata.items() if key.startswith("x-")]
+    if metadata:
+        await call.send_initial_metadata(metadata=metadata)
+    yield
+    if metadata:
+        await call.send_trailing_metadata(metadata=metadata)
 
 
 async def main() -> None:
