@@ -83,8 +83,8 @@ def serving(command: Sequence[str]) -> Iterator[str]:
 
 _NGINX = """
 daemon off;
-master_process off;
-pid {directory}/pid;
+worker_processes 1;
+{user}pid {directory}/pid;
 error_log {directory}/error.log;
 events {{ worker_connections 1024; }}
 http {{
@@ -95,8 +95,7 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     client_max_body_size 0;
-    http2_max_field_size 32k;
-    http2_max_header_size 64k;
+    large_client_header_buffers 4 64k;
     upstream wire {{ server {target}; keepalive {keepalive}; }}
     server {{
         listen {address} http2;
@@ -114,7 +113,14 @@ def nginx(target: str, directory: Path, *, keepalive: int = 1) -> Iterator[str]:
         address = "127.0.0.1:{1}".format(*listener.getsockname())
         configuration = directory / "nginx.conf"
         configuration.write_text(
-            _NGINX.format(directory=directory, target=target, address=address, keepalive=keepalive)
+            _NGINX.format(
+                directory=directory,
+                target=target,
+                address=address,
+                keepalive=keepalive,
+                # The directory is that of whoever runs the tests.
+                user="user root;" if os.getuid() == 0 else "",
+            )
         )
         # It listens before nginx runs, which takes it for that of an nginx that it replaces: there
         # is no port that somebody else could take, and no moment at which it would be too early.

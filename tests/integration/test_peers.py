@@ -117,7 +117,8 @@ async def test_nginx_stands_between(
     async with harmless(large, growth=512 << 20):
         with nginx(large.target, tmp_path, keepalive=keepalive) as address:
             answer = await asyncio.to_thread(called, client(name), address, {}, SIZES)
-    assert answer == {"sizes": len(SIZES), **WELL}
+    # What our server resets, nginx answers with 502.
+    assert answer == {"sizes": len(SIZES), **WELL, "tooLong": "UNAVAILABLE"}
 
 
 # Our client.
@@ -144,7 +145,9 @@ async def test_our_client_calls_a_server(
         async with channel_to(port, limits) as channel:
             sizes = SIZES if limits is WINDOWS["usual windows"] else FEW
             await check_unary(channel, sizes)
-            await check_streams(channel, "gzip" if options else None)
+            # grpc-js compresses what it asks, and not what it answers.
+            compressed = options is GZIP and name == "grpcio"
+            await check_streams(channel, "gzip" if compressed else "identity")
             await check_metadata(channel)
             await check_ends(channel)
 
@@ -158,14 +161,14 @@ async def check_unary(channel: TransportChannel, sizes: list[int]) -> None:
     assert await asyncio.gather(*calls) == messages
 
 
-async def check_streams(channel: TransportChannel, encoding: str | None) -> None:
+async def check_streams(channel: TransportChannel, encoding: str) -> None:
     message = wrapped(b"a" * 5000)
     stream = call(channel, "UnaryStream", Cardinality.UNARY_STREAM)
     async with stream:
         await stream.send_message(message)
         assert [answer async for answer in stream] == [message] * TIMES
         said = dict(stream_of(stream).headers or ())
-        assert said.get("grpc-encoding", "identity") == (encoding or "identity")
+        assert said.get("grpc-encoding", "identity") == encoding
     stream = call(channel, "StreamUnary", Cardinality.STREAM_UNARY)
     async with stream:
         for number in range(50):
@@ -199,8 +202,11 @@ async def check_ends(channel: TransportChannel) -> None:
     with pytest.raises(GRPCError) as error:
         await unary(channel, b"", path="/wire.Shapes/None")
     assert error.value.status is Status.UNIMPLEMENTED
-    with pytest.raises(TimeoutError):
+    # The server's clock may be the first.
+    with pytest.raises((TimeoutError, GRPCError)) as late:
         await unary(channel, b"", path="/wire.Shapes/Wait", timeout=0.3)
+    if isinstance(late.value, GRPCError):
+        assert late.value.status is Status.DEADLINE_EXCEEDED
     stream = call(channel, "StreamStream", Cardinality.STREAM_STREAM)
     async with stream:
         await stream.send_message(wrapped(b"a"))
