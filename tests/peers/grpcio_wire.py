@@ -1,8 +1,8 @@
 """/wire.Shapes by grpcio, a program of its own: its client, or its server.
 
-``client TARGET JSON`` calls whatever serves there, with the channel's options and the sizes to send,
-and prints JSON, by which a test knows that all came back. ``server JSON`` serves on a free port of
-the loopback, prints its address, and ends with its standard input.
+``client TARGET JSON`` calls whatever serves there, with the channel's options and the sizes to
+send, and prints JSON, by which a test knows that all came back. ``server JSON`` serves on a free
+port of the loopback, prints its address, and ends with its standard input.
 """
 
 from __future__ import annotations
