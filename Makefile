@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 # Two gigabytes more than the demo needs.
 FRAMEWORKS := $(VENV)/.frameworks
 TENSORFLOW := $(VENV)/.tensorflow
+FUZZ := $(VENV)/.fuzz
 # Other implementations of gRPC and HTTP/2, from npm and Debian.
 PEERS := tests/peers/js
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The oldest mypy that is supported, beside the newest: tests run both.
 OLDEST_MYPY := 1.15.0
 
-.PHONY: setup frameworks peers demo test test-tensorflow test-peers check stubs bench format clean
+.PHONY: setup frameworks peers demo test test-tensorflow test-peers fuzz check stubs bench format clean
 
 setup: $(READY)
 
@@ -65,6 +66,21 @@ test-tensorflow: $(TENSORFLOW)
 test-peers: peers
 	$(BIN)/python -m pytest -m peers
 
+$(FUZZ): $(READY)
+	$(PIP) --editable '.[demo,dev,fuzz]'
+	touch $(FUZZ)
+
+# Seconds for each target; what it finds is written to .fuzz/.
+FUZZ_TIME ?= 300
+
+fuzz: $(FUZZ)
+	mkdir -p .fuzz
+	set -e; for target in $$($(BIN)/python -m tests.fuzz); do \
+		mkdir -p .fuzz/$$target; \
+		$(BIN)/python -m tests.fuzz $$target .fuzz/$$target -max_total_time=$(FUZZ_TIME) \
+			-max_len=2000 -len_control=0 -timeout=20 -rss_limit_mb=1024 -artifact_prefix=.fuzz/ -verbosity=0; \
+	done
+
 check: frameworks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -85,4 +101,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS)/node_modules .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
