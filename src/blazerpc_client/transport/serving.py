@@ -30,7 +30,14 @@ from multidict import MultiDict
 
 from blazerpc_client.transport.errors import ErrorCode
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
-from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, Outgoing, small_frame
+from blazerpc_client.transport.messages import (
+    ACCEPTED,
+    GZIP,
+    IDENTITY,
+    Compression,
+    Outgoing,
+    small_frame,
+)
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.requests import Refusal, Request, read_request
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
@@ -223,13 +230,13 @@ class CallHandler(StreamHandler):
         codec: CodecBase,
         status_details_codec: StatusDetailsCodecBase | None,
         dispatch: _DispatchServerEvents,
-        compression: str | None = None,
+        compression: Compression | None = None,
     ) -> None:
         self.closing: bool = False
         self.codec: CodecBase = codec
         self.status_details_codec: StatusDetailsCodecBase | None = status_details_codec
         self.dispatch: _DispatchServerEvents = dispatch
-        self.compression: str | None = compression
+        self.compression: Compression | None = compression
         self._mapping = mapping
         self._subtype = codec.__content_subtype__
         #: The header block of an answer, by the encoding of its messages.
@@ -255,9 +262,6 @@ class CallHandler(StreamHandler):
         request, method = known
         task = self._loop.create_task(self._serve(stream, method, request))
         self._tasks[stream] = task
-        # Not at the end of the coroutine: one that is cancelled before its first step, as of a
-        # request that came together with its reset, has no end.
-        task.add_done_callback(partial(self._done, stream))
 
     def _read(self, headers: Fields) -> tuple[Request, grpclib.const.Handler] | Refusal:
         """Return what the headers ask for, and what serves it."""
@@ -275,7 +279,7 @@ class CallHandler(StreamHandler):
         if task is not None:
             task.cancel()
             self._cancelled.add(task)
-            task.add_done_callback(self._cancelled.discard)
+            task.add_done_callback(partial(self._cancelled_done, stream))
 
     def close(self) -> None:
         """Cancel the tasks of all calls."""
@@ -292,8 +296,10 @@ class CallHandler(StreamHandler):
         """Return whether no task is left."""
         return not self._tasks and not self._cancelled
 
-    def _done(self, stream: TransportStream, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(stream, None)
+    def _cancelled_done(self, stream: TransportStream, task: asyncio.Task[None]) -> None:
+        self._cancelled.discard(task)
+        # Here too: a task that is cancelled before its first step, as of a request that came
+        # together with its reset, has not come to the end of ``_serve``.
         stream.connection.release_stream(stream)
 
     async def _serve(
@@ -317,6 +323,9 @@ class CallHandler(StreamHandler):
             log.exception("Application error")
         except Exception:
             log.exception("Server error")
+        finally:
+            self._tasks.pop(stream, None)
+            stream.connection.release_stream(stream)
 
     async def _run(
         self,
