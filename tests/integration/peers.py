@@ -58,12 +58,13 @@ def called(command: Sequence[str], target: str, options: dict[str, Any], sizes: 
     return json.loads(output([*command, target, argument]))
 
 
-def start_wire(start: StartServer, **limits: Any) -> ServerProcess:
+def start_wire(start: StartServer, *options: str, **limits: Any) -> ServerProcess:
     """Start a server of /wire.Shapes and of the models of tests.apps.wire."""
     return start(
         "tests.apps.wire:app",
         "--limits",
         json.dumps(limits),
+        *options,
         program=("-m", "tests.peers.wire_server"),
     )
 

@@ -69,6 +69,12 @@ def large(start_module_server: StartServer) -> ServerProcess:
 
 
 @pytest.fixture(scope="module")
+def compressing(start_module_server: StartServer) -> ServerProcess:
+    """A server that compresses its answers."""
+    return start_wire(start_module_server, "--compression", "gzip", max_receive_message=LARGE)
+
+
+@pytest.fixture(scope="module")
 def tiny(start_module_server: StartServer) -> ServerProcess:
     """A server with windows, frames and numbers of streams that are as small as they can be."""
     return start_wire(
@@ -89,6 +95,16 @@ async def test_a_client_calls_our_server(
     # What it holds of large messages is no leak: the growth is that of its allocator.
     async with harmless(large, growth=512 << 20):
         answer = await asyncio.to_thread(called, client(name), large.target, options, SIZES)
+    assert answer == {"sizes": len(SIZES), **WELL}
+
+
+@both
+@pytest.mark.parametrize("options", [{}, GZIP], ids=["identity", "gzip"])
+async def test_a_client_reads_compressed_answers(
+    compressing: ServerProcess, name: str, options: dict[str, Any]
+) -> None:
+    async with harmless(compressing, growth=512 << 20):
+        answer = await asyncio.to_thread(called, client(name), compressing.target, options, SIZES)
     assert answer == {"sizes": len(SIZES), **WELL}
 
 

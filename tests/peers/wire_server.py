@@ -1,7 +1,7 @@
 """tests.apps.wire with limits of a test's own, and an rpc of each kind.
 
-A program of its own, started as ``blaze serve`` is: ``serve APP --port 0 [--limits JSON]``. Prints
-its address once it listens.
+A program of its own, started as ``blaze serve`` is: ``serve APP --port 0 [--limits JSON]
+[--compression gzip]``. Prints its address once it listens.
 """
 
 from __future__ import annotations
@@ -91,13 +91,16 @@ async def main() -> None:
     parser.add_argument("app")
     parser.add_argument("--port", type=int)
     parser.add_argument("--limits", type=json.loads, default={})
+    parser.add_argument("--compression", choices=["gzip"])
     options = parser.parse_args()
     limits: dict[str, Any] = {
         name: Pace(*value) if isinstance(value, list) else value
         for name, value in options.limits.items()
     }
     servicer = InferenceServicer(load_app(options.app).registry)
-    server = GRPCServer([servicer, Shapes()], limits=Limits(**limits))
+    server = GRPCServer(
+        [servicer, Shapes()], limits=Limits(**limits), compression=options.compression
+    )
     await server.listen("127.0.0.1", options.port)
     print(f"Serving on 127.0.0.1:{server.port}", flush=True)
     await server.wait()
