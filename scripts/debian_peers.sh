@@ -7,12 +7,10 @@ for pair in curl:curl nghttp:nghttp2-client h2load:nghttp2-client nginx:nginx-li
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "not installed, and their tests are skipped:$missing; run: sudo apt-get install$missing" >&2
-    exit 0
-fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-# nginx would start when it is installed, and listen on port 80.
+# RUNLEVEL: nginx would be started, and listen on port 80.
 # shellcheck disable=SC2086 # several words
-RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || ! apt-get update -qq ||
+    ! RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null; then
+    echo "not installed, and their tests are skipped:$missing; run: sudo apt-get install$missing" >&2
+fi
