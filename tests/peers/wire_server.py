@@ -99,7 +99,10 @@ async def main() -> None:
     }
     servicer = InferenceServicer(load_app(options.app).registry)
     server = GRPCServer(
-        [servicer, Shapes()], limits=Limits(**limits), compression=options.compression
+        [servicer, Shapes()],
+        http="blaze",
+        limits=Limits(**limits),
+        compression=options.compression,
     )
     await server.listen("127.0.0.1", options.port)
     print(f"Serving on 127.0.0.1:{server.port}", flush=True)
