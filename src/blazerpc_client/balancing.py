@@ -100,10 +100,10 @@ class Pool:
         seen = self._dead_ends
         while (connection := self.pick()) is None:
             if self._dead_ends != seen:
-                raise Unavailable(self.failure())
+                raise Unavailable(self.failure()) from self._cause()
             self._begin()
             if self._is_dead_end():
-                raise Unavailable(self.failure() + self._next_attempt())
+                raise Unavailable(self.failure() + self._next_attempt()) from self._cause()
             await self._changed.wait()
         return connection
 
@@ -127,6 +127,10 @@ class Pool:
         reasons = [self._resolver.failure, *(each.failure for each in self._subchannels)]
         known = dict.fromkeys(reason for reason in reasons if reason)
         return f"cannot reach {self._target}: {'; '.join(known) or 'no connection yet'}"
+
+    def _cause(self) -> Exception | None:
+        """Return an error that keeps calls from being sent, of those that there are."""
+        return next((each.cause for each in self._subchannels if each.cause is not None), None)
 
     def close(self) -> None:
         """Close all; calls in flight fail, and so do those that wait."""

@@ -102,6 +102,7 @@ class Subchannel:
         state: of it.
         connection: that calls are sent on; None unless the state is READY.
         failure: why calls fail, when the state is TRANSIENT_FAILURE.
+        cause: the error that the last attempt ended with; None when it was none.
         retry_at: when the next attempt begins, by the loop's clock; None when there is a connection
             and the server says that it does not serve.
     """
@@ -120,6 +121,7 @@ class Subchannel:
         self.state: State = State.IDLE
         self.connection: Connection | None = None
         self.failure: str = ""
+        self.cause: Exception | None = None
         self.retry_at: float | None = None
         self._dial = dial
         self._timeout = timeout
@@ -167,15 +169,16 @@ class Subchannel:
     async def _attempt(self) -> None:
         handler = _Handler(self._lost)
         connection: Connection | None = None
+        cause: Exception | None = None
         try:
             async with asyncio.timeout(self._timeout):
                 connection = await self._dial(self.address, handler)
                 self._open.add(connection)
                 await handler.greeting
         except TimeoutError as error:  # before OSError, whose subclass it is
-            failure = error.strerror or f"no answer within {self._timeout:g} s"
+            failure, cause = error.strerror or f"no answer within {self._timeout:g} s", error
         except (OSError, ValueError) as error:  # ValueError: of an address that can be none
-            failure = getattr(error, "strerror", None) or str(error)
+            failure, cause = getattr(error, "strerror", None) or str(error), error
         else:
             if handler.is_open:
                 self._established(connection, handler)
@@ -183,7 +186,7 @@ class Subchannel:
             failure = connection.failure or "the server hung up"
         if connection is not None:
             connection.close()
-        self._fail(failure)
+        self._fail(failure, cause)
 
     def _established(self, connection: Connection, handler: _Handler) -> None:
         self._handler = handler
@@ -198,16 +201,17 @@ class Subchannel:
         """Take note that the server serves, or why it does not, as long as calls are for it."""
         if handler is not self._handler:
             return False
-        self.failure, self.retry_at = failure or "", None
+        self.failure, self.cause, self.retry_at = failure or "", None, None
         self.connection = connection if failure is None else None
         self._enter(State.READY if failure is None else State.TRANSIENT_FAILURE)
         return True
 
-    def _fail(self, failure: str) -> None:
+    def _fail(self, failure: str, cause: Exception | None) -> None:
         """Take note that an attempt failed, and wait for the next."""
         self._failures += 1
         wait = self._backoff.wait(self._failures)
-        self.failure, self.retry_at = failure, self._loop.time() + wait
+        self.failure, self.cause = failure, cause
+        self.retry_at = self._loop.time() + wait
         self._timer = self._loop.call_later(wait, self._enter, State.IDLE)
         self._enter(State.TRANSIENT_FAILURE)
 

@@ -233,8 +233,10 @@ class Listener(grpclib.server.Server):
         return protocol
 
     def _connections(self) -> int:
-        made = sum(
-            isinstance(protocol, TransportProtocol) and not protocol.is_closing()
+        # Those accepted in this turn of the loop count, and those closed that have more to write.
+        if self._contexts is not None:
+            return sum(not layer.lost for layer in self._layers)
+        return sum(
+            isinstance(protocol, TransportProtocol) and not protocol.lost
             for protocol in self._protocols
         )
-        return made + sum(layer.is_pending for layer in self._layers)

@@ -38,6 +38,8 @@ R = TypeVar("R")
 class TransportCall(ClientCall[S, R]):
     """A call on this package's streams."""
 
+    initial_metadata: _Metadata | None
+    trailing_metadata: _Metadata | None
     _transport_stream: TransportStream
 
     async def send_request(self, *, end: bool = False) -> None:

@@ -35,6 +35,9 @@ _MAX_BATCH: Final = frames.HEAD_SIZE + DEFAULT_FRAME
 #: What a GOAWAY names that only announces another (RFC 9113, section 6.8).
 _ANY_STREAM: Final = frames.STREAM_MASK
 
+#: WINDOW_UPDATEs that a peer may send for each frame it was sent: some send one for each read.
+_UPDATES: Final = 100
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -216,6 +219,7 @@ class Connection(Receiver):
             if last:
                 break
             begin = end
+        self._updates += _UPDATES * (size // step)  # _send counted one frame
         self._strikes.reset()
         return size
 
@@ -310,6 +314,7 @@ class Connection(Receiver):
         if stream is None or state is None:
             raise StreamClosed(f"stream {stream_id} does not allow {what.name}")
         stream.state = state
+        self._updates += _UPDATES
         if state is State.CLOSED:
             del self._streams[stream_id]
         return stream

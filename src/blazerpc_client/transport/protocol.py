@@ -57,6 +57,7 @@ class TransportProtocol(asyncio.Protocol):
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
         failure: why the connection ended; None as long as it has not.
+        lost: whether the system has let the connection go.
     """
 
     def __init__(self, handler: StreamHandler, *, client: bool, limits: Limits = DEFAULT) -> None:
@@ -67,6 +68,7 @@ class TransportProtocol(asyncio.Protocol):
         self.blocked: set[TransportStream] = set()
         self.is_client: bool = client
         self.failure: str | None = None
+        self.lost: bool = False
         self._streams: dict[int, TransportStream] = {}
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -76,6 +78,8 @@ class TransportProtocol(asyncio.Protocol):
         self._heard = time.monotonic()
         self._used = self._heard
         self._timer: asyncio.TimerHandle | None = None
+        # Until then the peer has to read what it was sent.
+        self._stall: asyncio.TimerHandle | None = None
         # Of the handshake, or of a keepalive ping.
         self._deadline: float | None = None
         self._draining = False
@@ -120,16 +124,21 @@ class TransportProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop sending: the socket is full."""
         self.can_write = False
+        self._expect_reader()
 
     def resume_writing(self) -> None:
         """Go on."""
         self.can_write = True
         self._writable.notify()
+        if not self.is_closing():
+            self._cancel_stall()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
+        self.lost = True
         self._ended = "the connection was lost" if exc is None else f"connection lost: {exc}"
         self._end(self._ended)
+        self._cancel_stall()
 
     # What streams and their owners ask for.
 
@@ -293,7 +302,9 @@ class TransportProtocol(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         if self._transport is not None and not self._transport.is_closing():
+            # It stays until the peer has read all; and the peer may never do that.
             self._transport.close()
+            self._expect_reader()
         self.handler.close()
         for stream in list(self._streams.values()):
             stream.terminate(reason)
@@ -301,6 +312,18 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write = True
         self._writable.notify()
         self._stream_closed.notify()
+
+    def _expect_reader(self) -> None:
+        """Give the peer up when it does not read in time what it was sent."""
+        patience = self.limits.stall_timeout
+        if self._stall is None and patience is not None:
+            assert self._transport is not None
+            self._stall = self._loop.call_later(patience, self._transport.abort)
+
+    def _cancel_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _register(self, stream_id: int, stream: TransportStream) -> None:
         self._streams[stream_id] = stream
@@ -324,8 +347,8 @@ class TransportProtocol(asyncio.Protocol):
                 self.flush_soon()
                 self._deadline = quiet = now + limits.keepalive_timeout
             due.append(quiet)
-        if limits.idle_timeout is not None and not self._streams and not self.is_client:
-            idle = self._used + limits.idle_timeout
+        if limits.idle_timeout is not None and not self.is_client:
+            idle = (now if self._streams else self._used) + limits.idle_timeout
             if now >= idle:
                 self.drain()
             else:

@@ -64,6 +64,7 @@ class TLSProtocol(asyncio.Protocol):
         address: of the peer.
         heard: whether the peer has sent anything.
         is_pending: whether the connection is open, and the protocol above has none.
+        lost: whether the system has let the connection go.
         is_over: whether nothing is read or sent any more.
     """
 
@@ -79,6 +80,7 @@ class TLSProtocol(asyncio.Protocol):
         self.address: Any = None
         self.heard: bool = False
         self.is_pending: bool = True
+        self.lost: bool = False
         self.is_over: bool = False
         self._protocol = protocol
         self._peer = "server" if server_hostname is not None else "client"
@@ -134,7 +136,7 @@ class TLSProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on, with what TLS knows of the reason."""
-        self.is_over = True
+        self.is_over = self.lost = True
         if self._timer is not None:
             self._timer.cancel()
         self.is_pending = False

@@ -143,6 +143,21 @@ async def test_connections_beyond_their_number_are_hung_up_on_until_one_closes()
             assert await patient.predict("double", x=1) == 2
 
 
+async def test_connections_that_come_at_once_are_counted_too() -> None:
+    options = ServeOptions(port=0, http="blaze", limits=Limits(max_connections=2))
+    async with running(app_of_one().server(options), TransportChannel) as run:
+        # The system takes them all; the server has no turn before the last.
+        sockets = [socket.create_connection(("127.0.0.1", run.port)) for _ in range(20)]
+        ends = [await asyncio.open_connection(sock=sock) for sock in sockets]
+        said = [asyncio.create_task(reader.read()) for reader, _ in ends]
+        await until(lambda: sum(task.done() for task in said) == 18)
+        for _, writer in ends:
+            writer.close()
+            await writer.wait_closed()
+        refused = [b"too many connections" in text for text in await asyncio.gather(*said)]
+        assert refused.count(True) == 18
+
+
 async def test_an_http_that_there_is_not_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="http is 'h3'; it must be 'blaze' or 'h2'"):
         GRPCServer([], http=cast(Http, "h3"))
