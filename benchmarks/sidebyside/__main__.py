@@ -39,7 +39,7 @@ def main() -> int:
     console.width = max(console.width, 120)
     try:
         report, problems = run(_options(args), console)
-    except (BenchmarkError, RuntimeError) as error:
+    except BenchmarkError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -116,10 +116,13 @@ def _start(bench: Bench, stack: ExitStack) -> dict[str, dict[str, str]]:
     for peer in SERVERS:
         wanted = for_servers and peer.name in bench.options.peers
         if (wanted or (for_clients and peer == CALLED)) and _found(bench, peer, versions):
-            bench.running[peer] = stack.enter_context(
-                started(peer.command(), cores=bench.cores, environment=bench.environment)
-            )
-            _expect_uvloop(peer, bench.running[peer])
+            serving = started(peer.command(), cores=bench.cores, environment=bench.environment)
+            try:
+                bench.running[peer] = stack.enter_context(serving)
+            except RuntimeError as error:
+                bench.problems.append(f"{peer.label}: {error}")
+            else:
+                _expect_uvloop(peer, bench.running[peer])
     for peer in CLIENTS if for_clients else ():
         if peer.name in bench.options.peers and _found(bench, peer, versions):
             bench.clients.append(peer)
@@ -147,7 +150,8 @@ def _row(bench: Bench, row: Row) -> Measured:
     for number in range(bench.options.rounds):
         for peer, measure in list(rounds.items()):
             status = f"{row.title}: round {number + 1} of {bench.options.rounds}, {peer.label}"
-            with bench.console.status(status):
+            # Seldom drawn anew: this process has the core of the load.
+            with bench.console.status(status, refresh_per_second=1):
                 try:
                     samples.setdefault(peer.label, []).append(measure())
                 except BenchmarkError as error:
