@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.metadata import Deadline
 
 from blazerpc_client.call import ClientCall
@@ -27,6 +28,7 @@ from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.stream import UnprocessedError
+from blazerpc_client.wire.codec import Codec
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -303,11 +305,7 @@ class Channel:
             raise FailedPrecondition("the client is closed")
         # grpclib binds its channel to the running loop, so it is made here and not in __init__.
         if self._channel is None:
-            self._channel = (
-                TransportChannel(self._host, self._port, limits=self._limits)
-                if self._http == "blaze"
-                else GrpclibChannel(self._host, self._port)
-            )
+            self._channel = self._made()
         return self._channel.request(
             path,
             cardinality,
@@ -316,6 +314,19 @@ class Channel:
             timeout=options.timeout if deadline is None else None,
             deadline=deadline,
             metadata=options.metadata,
+        )
+
+    def _made(self) -> GrpclibChannel | TransportChannel:
+        details = ProtoStatusDetailsCodec()
+        if self._http == "h2":
+            codec = Codec(in_pieces=False)
+            return GrpclibChannel(self._host, self._port, codec=codec, status_details_codec=details)
+        return TransportChannel(
+            self._host,
+            self._port,
+            limits=self._limits,
+            codec=Codec(in_pieces=True),
+            status_details_codec=details,
         )
 
     def _observed(self, rpc: Rpc, options: CallOptions) -> AbstractContextManager[CallOptions]:

@@ -159,7 +159,7 @@ class Method(Generic[T]):
         with arguments_checked():
             if not self.is_model:  # a field that is not given is not sent
                 arguments = {name: value for name, value in arguments.items() if value is not None}
-            return self._request.encode(arguments, dims)
+            return self._request.encode_to_send(arguments, dims)
 
     def encode_message(self, request: object) -> Message:
         """Return the message that an instance of the request's class says.
@@ -169,7 +169,7 @@ class Method(Generic[T]):
         """
         with arguments_checked():
             struct = self.schema.classes.struct(self._descriptor.input_type)
-            return self._request.encode(struct.take(request), {})
+            return self._request.encode_to_send(struct.take(request), {})
 
     def read_arguments(self, request: Message, dims: Dims) -> dict[str, object]:
         """Return the fields of a request, as a server reads them; those that are absent are None.

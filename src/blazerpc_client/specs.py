@@ -25,6 +25,7 @@ from blazerpc_client.naming import (
 from blazerpc_client.schema import RESULT, Schema
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import is_map, is_optional, is_own, is_required
+from blazerpc_client.wire.large import TENSOR_MESSAGE
 from blazerpc_client.wire.options import (
     ModelOptions,
     read_allowed,
@@ -36,7 +37,6 @@ from blazerpc_client.wire.scalars import SCALARS
 from blazerpc_client.wire.tensors import TensorSpec
 from blazerpc_client.wire.values import (
     DURATION_MESSAGE,
-    TENSOR_MESSAGE,
     TIMESTAMP_MESSAGE,
     WRAPPERS,
     enum_members,

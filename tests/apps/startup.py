@@ -1,8 +1,9 @@
-"""Apps whose start-up fails, or takes its time."""
+"""Apps whose start-up fails, or takes its time, or leaves something to see."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -84,3 +85,12 @@ exiting_warmup = BlazeApp()
 class Exits(_Model):
     async def warmup(self) -> None:
         sys.exit("no licence")
+
+
+frozen = BlazeApp()
+
+
+@frozen.model("frozen")
+def frozen_objects(per: int = 1) -> int:
+    """Return how many objects Python's search for garbage leaves out."""
+    return gc.get_freeze_count() // per

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, StartServer
 from tests.integration.conftest import blaze
 
 
@@ -95,3 +95,12 @@ def test_a_signal_during_a_slow_start_up_ends_the_process_promptly(
     assert time.monotonic() - signalled < 10
     assert "Serving on" not in output
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "1")])
+def test_what_was_there_at_the_start_is_no_garbage_to_search(
+    start_server: StartServer, options: tuple[str, ...]
+) -> None:
+    server = start_server("tests.apps.startup:frozen", *options)
+    done = blaze("call", server.target, "frozen")
+    assert int(done.stdout) > 10_000

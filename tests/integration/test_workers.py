@@ -341,8 +341,7 @@ class Built:
 
 def write_slow(directory: Path) -> None:
     (directory / "slow.py").write_text(
-        "import sys, threading\nsys.stderr.write('importing\\n')\n"
-        "threading.Event().wait()\n"
+        "import sys, threading\nsys.stderr.write('importing\\n')\nthreading.Event().wait()\n"
     )
 
 

@@ -22,6 +22,7 @@ from blazerpc.endpoint import metrics_endpoint
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.rows import OptionalRow, Row
 from blazerpc.runtime.registry import ModelInfo
+from blazerpc.server.memory import keep_what_was_started
 from blazerpc.server.middleware import MetricsMiddleware
 from blazerpc.supervisor.reload import source_changes
 from blazerpc.supervisor.supervisor import Supervisor
@@ -66,6 +67,7 @@ async def _serve(app: BlazeApp, options: ServeOptions, console: Console) -> None
     server = app.server(options)
     with _metrics(app, options) as url:
         await server.listen(options.host, options.port)
+        keep_what_was_started()
         if server.is_serving:
             console.print(served(app))
             if url is not None:

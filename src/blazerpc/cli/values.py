@@ -31,12 +31,12 @@ from blazerpc.cli.arrays import (
 )
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import is_map, is_optional
+from blazerpc_client.wire.large import TENSOR_MESSAGE
 from blazerpc_client.wire.options import read_tensor
 from blazerpc_client.wire.scalars import SCALARS
 from blazerpc_client.wire.tensors import TensorSpec
 from blazerpc_client.wire.values import (
     DURATION_MESSAGE,
-    TENSOR_MESSAGE,
     TIMESTAMP_MESSAGE,
     WRAPPERS,
     enum_members,

@@ -19,6 +19,7 @@ from blazerpc.cli.load import load_app
 from blazerpc.cli.logs import start_logging
 from blazerpc.cli.serve import run, served
 from blazerpc.server.grpc import GRPCServer
+from blazerpc.server.memory import keep_what_was_started
 from blazerpc.supervisor.messages import Command, Failed, Order, Ready, Report
 
 
@@ -105,6 +106,7 @@ async def _serve(app: BlazeApp, order: Order, supervision: Supervision) -> None:
         # connections of a minute ago keep the port taken, and those of now do so after the end.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         await server.listen(options.host, options.port, sock=sock)
+    keep_what_was_started()
     supervision.attach(server)
     # Blocked since before this process began; from now on it is a reason to stop, and no traceback.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

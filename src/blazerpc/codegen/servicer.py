@@ -21,8 +21,8 @@ from grpclib.server import Stream
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
 from blazerpc.context import AppState, Context
-from blazerpc.exceptions import OverloadedError
-from blazerpc.runtime.errors import RefusedError, as_grpc_errors, invalid_argument
+from blazerpc.exceptions import BlazeRPCError, OverloadedError
+from blazerpc.runtime.errors import RefusedError, as_grpc_error, invalid_argument
 from blazerpc.runtime.limiter import Limiter, Slot
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.runtime.observer import Dropped, Observe, Timing, current_timing, observer_of
@@ -38,9 +38,9 @@ Call: TypeAlias = Stream[Message, Message]
 #: What the servicer enters before its models are built, and leaves when they are closed.
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 
-#: Items of a stream after which other calls have their turn: neither a generator that never waits
-#: nor a wide window makes the event loop go round.
-_TURN: Final = 16
+#: Seconds after which a stream lets other calls have their turn: neither a generator that never
+#: waits nor a wide window makes the event loop go round.
+_TURN: Final = 0.0005
 
 #: Calls of all models at one time.
 MAX_CONCURRENT_REQUESTS: Final = 4096
@@ -149,13 +149,13 @@ class _Served:
         runner = self._runner
         assert isinstance(runner, SingleRunner)
         async with aclosing(runner.stream(request)) as results:
-            sent = 0
+            begun = time.monotonic()
             async for result in results:
                 # A size that only results have may differ from one item to the next.
                 await stream.send_message(self._codec.encode(result, dict(request.dims)))
-                sent += 1
-                if sent % _TURN == 0:
+                if time.monotonic() - begun > _TURN:
                     await asyncio.sleep(0)
+                    begun = time.monotonic()
 
     async def _answer(
         self, stream: Call, serve: Callable[[Call, Request], Awaitable[None]]
@@ -168,14 +168,14 @@ class _Served:
             timing=current_timing.get() or Timing(),
         )
         try:
-            with as_grpc_errors(self._what):
-                slot = await self._slot()
-                try:
-                    await self._read(stream, request)
-                    await serve(stream, request)
-                finally:
-                    slot.leave()
-        except GRPCError as error:
+            slot = await self._slot()
+            try:
+                await self._read(stream, request)
+                await serve(stream, request)
+            finally:
+                slot.leave()
+        except (GRPCError, BlazeRPCError) as failure:
+            error = as_grpc_error(self._what, failure)
             if isinstance(error, RefusedError):
                 _add_trailer(stream, PUSHBACK, error.pushback)
             await stream.send_trailing_metadata(

@@ -38,6 +38,10 @@ F = TypeVar("F", bound=Callable[..., object])
 #: The dtype of NumPy's own that holds the bits of a bfloat16, in both libraries.
 _BITS: Final = np.dtype(np.int16)
 
+#: Bytes, up to which CUDA copies from any memory without blocking; pinning would cost more.
+#: https://docs.nvidia.com/cuda/cuda-runtime-api/api-sync-behavior.html, "Memcpy"
+_PINNED_FROM: Final = 64 << 10
+
 
 @overload
 def torch_model(
@@ -110,7 +114,7 @@ def numpy_to_torch(
 
     On the CPU they share memory, if the array is contiguous and of the machine's byte order. A
     read-only array must not be written to by way of its tensor: clone that first. To CUDA it goes
-    by pinned memory, and the copy does not block.
+    by pinned memory, unless it is small, and the copy does not block.
 
     Args:
         array: of numbers or booleans, bfloat16 of ml_dtypes included.
@@ -126,7 +130,7 @@ def numpy_to_torch(
         raise TypeError(f"expected an array, got {type(array).__name__}")
     target = torch_device(device)
     tensor = _shared(array)
-    if target.type == "cuda":
+    if target.type == "cuda" and tensor.nbytes > _PINNED_FROM:
         # Only from pinned memory does a copy run beside the computation; torch keeps the pinned
         # memory until the copy is done.
         tensor = tensor.pin_memory()

@@ -13,9 +13,9 @@ from blazerpc.exceptions import ValidationError
 from blazerpc.rows.base import Lookup, Row
 from blazerpc.types import Tensor, _TensorType, array_element
 from blazerpc_client.wire.dtypes import supported_dtypes
+from blazerpc_client.wire.large import TENSOR_MESSAGE
 from blazerpc_client.wire.options import write_tensor
 from blazerpc_client.wire.tensors import TensorSpec
-from blazerpc_client.wire.values import TENSOR_MESSAGE
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final
 
@@ -70,25 +69,23 @@ def internal(what: str, error: BaseException) -> GRPCError:
     return GRPCError(Status.INTERNAL, f"{what} failed; error id {ours.error_id}")
 
 
-@contextmanager
-def as_grpc_errors(what: str) -> Iterator[None]:
-    """Raise the exceptions of this package as ``GRPCError``; others are not ours to translate."""
-    try:
-        yield
-    except GRPCError as error:
-        if error.status is Status.OK:
-            raise internal(what, error) from None
-        raise _sendable(error) from None
-    except ValidationError as error:
-        raise invalid_argument(str(error), error.field) from None
-    except ModelNotFoundError as error:
-        raise GRPCError(Status.NOT_FOUND, str(error)) from None
-    except OverloadedError as error:
-        raise RefusedError(error) from None
-    except DeadlineExceededError as error:
-        raise GRPCError(Status.DEADLINE_EXCEEDED, str(error)) from None
-    except BlazeRPCError as error:
-        raise _user_status(error) or internal(what, error) from None
+def as_grpc_error(what: str, error: GRPCError | BlazeRPCError) -> GRPCError:
+    """Return what the caller of ``what`` gets for ``error``."""
+    match error:
+        case GRPCError(status=Status.OK):
+            return internal(what, error)
+        case GRPCError():
+            return _sendable(error)
+        case ValidationError():
+            return invalid_argument(str(error), error.field)
+        case ModelNotFoundError():
+            return GRPCError(Status.NOT_FOUND, str(error))
+        case OverloadedError():
+            return RefusedError(error)
+        case DeadlineExceededError():
+            return GRPCError(Status.DEADLINE_EXCEEDED, str(error))
+        case BlazeRPCError():
+            return _user_status(error) or internal(what, error)
 
 
 def _user_status(error: BlazeRPCError) -> GRPCError | None:

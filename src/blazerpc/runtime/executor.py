@@ -10,8 +10,9 @@ import os
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from grpclib.exceptions import GRPCError
@@ -52,13 +53,14 @@ class ModelExecutor:
         self._is_generator = inspect.isgeneratorfunction(function)
         self._is_async_generator = inspect.isasyncgenfunction(function)
         self.asynchronous: bool = self._is_async or self._is_async_generator
-        self._call = model.func if model.factory is None else _not_built
+        self._call: Callable[..., Any] = model.func if model.factory is None else _not_built
         self._instance: object = None
         self._busy: set[Future[Any]] = set()
         # What a thread still uses must not be closed: such a call ends when its code does.
         self._stays = model.injected.closed_after_call
         self._left: set[asyncio.Event] | None = set()
         threads = model.options.max_concurrency or MAX_THREADS
+        self._failures = _Failures(model.name)
         self._pool = DaemonPool(threads, f"blazerpc-{model.name}")
 
     async def start(self) -> None:
@@ -105,18 +107,17 @@ class ModelExecutor:
             GRPCError: when the model raised one.
             InferenceError: from whatever else it raised.
         """
-        with self.failures():
+        with self._failures:
             if self._is_async:
-                result = self._call(**kwargs)
-            else:
-                context = contextvars.copy_context()
-                result = await self.in_thread(partial(context.run, self._call, **kwargs), slot)
+                return await self._call(**kwargs)
+            context = contextvars.copy_context()
+            result = await self.in_thread(partial(context.run, self._call, **kwargs), slot)
             return await result if inspect.isawaitable(result) else result
 
     async def stream(
         self, kwargs: Mapping[str, object], slot: Slot | None = None
     ) -> AsyncGenerator[object, None]:
-        """Call the model, and yield what it yields; close this generator to close the model's.
+        """Call the model, and return what yields its results; close that to close the model's.
 
         Args:
             kwargs: of the function.
@@ -124,21 +125,16 @@ class ModelExecutor:
 
         Raises:
             GRPCError: when the model raised one.
-            InferenceError: from whatever else it raised; items before it were yielded.
+            InferenceError: from whatever else it raised, here or between results.
         """
         if self._is_generator or self._is_async_generator:
             with self.failures():
                 items = self._call(**kwargs)
         else:
             items = await self.execute(kwargs, slot)
-        results = (
-            self._iterate_async(items)
-            if isinstance(items, AsyncIterable)
-            else self._iterate_sync(items, slot)
-        )
-        async with aclosing(results):
-            async for result in results:
-                yield result
+        if isinstance(items, AsyncIterable):
+            return self._iterate_async(items)
+        return self._iterate_sync(items, slot)
 
     async def in_thread(self, call: Callable[[], T], slot: Slot | None = None) -> T:
         """Return what ``call`` returns on one of the model's threads; the slot as in ``execute``.
@@ -190,17 +186,13 @@ class ModelExecutor:
             await self.in_thread(method)
 
     async def _iterate_async(self, items: AsyncIterable[object]) -> AsyncGenerator[object, None]:
-        source = aiter(items)
-        try:
-            while True:
-                with self.failures():
-                    item = await anext(source, END)
-                if item is END:
-                    return
-                yield item
-        finally:
-            if isinstance(source, AsyncGenerator):
-                with self.failures():
+        with self._failures:
+            source = aiter(items)
+            try:
+                async for item in source:
+                    yield item
+            finally:
+                if isinstance(source, AsyncGenerator):
                     await source.aclose()
 
     async def _iterate_sync(self, items: object, slot: Slot | None) -> AsyncGenerator[object, None]:
@@ -219,7 +211,7 @@ class ModelExecutor:
 
     def failures(self) -> AbstractContextManager[None]:
         """Raise ``InferenceError`` from all that the model's code raises, but for ``GRPCError``."""
-        return _as_inference_errors(self._model.name)
+        return self._failures
 
 
 def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Future[T]) -> None:
@@ -250,18 +242,25 @@ def described(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
-@contextmanager
-def _as_inference_errors(model: str) -> Iterator[None]:
-    """Raise ``InferenceError`` from all that a model raises, but for a ``GRPCError``."""
-    try:
-        yield
-    except (GRPCError, InferenceError):
-        raise
-    except BaseException as error:
-        if is_ours(error):
-            raise
-        text = f"model {model!r} raised {_shown(error)}"
-        raise InferenceError(text, model_name=model) from error
+class _Failures(AbstractContextManager[None]):
+    """Raises ``InferenceError`` from all that a model raises, but for a ``GRPCError``.
+
+    It has no state: each model has one, for all of its calls at once.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, GRPCError | InferenceError) or is_ours(error):
+            return
+        text = f"model {self._model!r} raised {_shown(error)}"
+        raise InferenceError(text, model_name=self._model) from error
 
 
 def _shown(error: BaseException) -> str:

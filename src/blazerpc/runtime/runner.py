@@ -151,7 +151,7 @@ class SingleRunner(ModelRunner):
         try:
             with self._observed(request):
                 async with self.dependencies.provided(request.context) as injected:
-                    items = self.executor.stream(request.arguments | injected, slot)
+                    items = await self.executor.stream(request.arguments | injected, slot)
                     async with aclosing(items):
                         async for item in items:
                             yield item

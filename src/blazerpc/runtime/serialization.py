@@ -20,9 +20,10 @@ from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.dtypes import wire_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import field_codec
+from blazerpc_client.wire.large import tensor_fields
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.tensors import Dims
-from blazerpc_client.wire.values import EnumClass, StructClass
+from blazerpc_client.wire.values import EnumClass, StructClass, empty_message
 
 
 class ModelCodec:
@@ -43,6 +44,7 @@ class ModelCodec:
         self.request_class: type[Message] = message_factory.GetMessageClass(descriptor.input_type)
         self.response_class: type[Message] = message_factory.GetMessageClass(descriptor.output_type)
         self._model_name = model.name
+        self._is_tensor = bool(tensor_fields(descriptor.output_type))
         self._is_recursive = is_recursive(descriptor.output_type)
         classes = _ServerClasses(model)
         codecs = {field.name: field_codec(field, classes) for field in descriptor.input_type.fields}
@@ -78,7 +80,10 @@ class ModelCodec:
         Raises:
             InferenceError: when the result is not what the model's annotation says.
         """
-        response = self.response_class()
+        if self._is_tensor:
+            response = empty_message(self.response_class, (result,))
+        else:
+            response = self.response_class()
         try:
             self._result.write(response, result, dims)
             if self._is_recursive:

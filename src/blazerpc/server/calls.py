@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from grpclib.const import Status
@@ -20,9 +20,6 @@ from grpclib.server import Server, Stream
 from multidict import MultiDict, MultiMapping
 
 from blazerpc.runtime.observer import Timing, current_timing
-
-if TYPE_CHECKING:
-    from grpclib._typing import IServerMethodFunc
 
 # Request and trailers come with different metadata objects, but in one task: what is set at the
 # first is seen at the second, and by no other call.
@@ -47,7 +44,6 @@ class Call:
         status: how it ended; None while it runs.
         known: whether the server has such an rpc; if not, ``method`` is whatever the client sent.
         started: when its headers had come, by ``time.perf_counter``.
-        interrupted: whether its handler was cancelled, by the client or a deadline.
         metadata: that the client sent. It may hold secrets: it is no part of ``repr``, and nothing
             of it belongs in a log unless somebody has asked for it.
         received: bytes of the client's messages.
@@ -64,7 +60,6 @@ class Call:
     known: bool = True
     status: Status | None = None
     started: float = field(default_factory=time.perf_counter)
-    interrupted: bool = False
     metadata: MultiMapping[str | bytes] = field(default_factory=MultiDict, repr=False)
     received: int = 0
     sent: int = 0
@@ -136,7 +131,6 @@ class CallTracker:
         _current.set(call)
         current_timing.set(call.timing)
         self.in_flight.add(call)
-        event.method_func = _noting_interruption(event.method_func, call)
         task.add_done_callback(lambda _: self._end(call))
         for start in self.starters:
             start(call)
@@ -145,7 +139,7 @@ class CallTracker:
         call = _current.get()
         assert call is not None  # every answer is one to a request
         # grpclib reports a cancellation by the client as an unknown error of the handler.
-        cancelled = call.interrupted and event.status is Status.UNKNOWN
+        cancelled = event.status is Status.UNKNOWN and call.task.cancelling() > 0
         self._finish(call, Status.CANCELLED if cancelled else event.status)
 
     def _end(self, call: Call) -> None:
@@ -167,14 +161,3 @@ def _address(peer: Peer) -> str:
     # Asked for at the start: a connection that is closed may not know its peer any more.
     address = peer.addr()
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"
-
-
-def _noting_interruption(handler: IServerMethodFunc, call: Call) -> IServerMethodFunc:
-    async def handle(stream: Stream[Any, Any]) -> None:
-        try:
-            await handler(stream)
-        except asyncio.CancelledError:
-            call.interrupted = True
-            raise
-
-    return handle

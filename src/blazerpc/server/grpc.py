@@ -19,6 +19,7 @@ from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
 from blazerpc.server.health import HealthService
 from blazerpc.server.listener import Listener
+from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
@@ -139,6 +140,7 @@ class GRPCServer:
             ConfigurationError: when the address cannot be listened on.
             StartupError: when what the handlers start fails.
         """
+        keep_large_blocks()
         server = Listener(self._handlers, self._http, self._limits)
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:

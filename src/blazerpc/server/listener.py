@@ -10,15 +10,19 @@ from weakref import WeakSet
 import grpclib.server
 from google.protobuf.message import DecodeError
 from grpclib.const import Cardinality, Handler
-from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
+from grpclib.events import _DispatchServerEvents
 from grpclib.protocol import H2Protocol
 
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc.server.calls import current_call, unimplemented
 from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
+from blazerpc_client.transport.messages import size_of
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
+from blazerpc_client.wire.codec import Codec
 from blazerpc_client.wire.malformed import malformed_field
 
 if TYPE_CHECKING:
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
 _BACKLOG: Final = 1024
 
 
-class Codec(ProtoCodec):
-    """google.protobuf, with an answer for bytes that are no message."""
+class ServerCodec(Codec):
+    """Counts the bytes of calls, and has an answer for those that are no message."""
 
     def decode(self, data: bytes, message_type: type[Any]) -> Any:
         """Return the message.
@@ -40,16 +44,22 @@ class Codec(ProtoCodec):
         if (call := current_call()) is not None:
             call.received += len(data)
         try:
-            return message_type.FromString(data)
+            return super().decode(data, message_type)
         except DecodeError:
-            field = malformed_field(data, message_type.DESCRIPTOR)
+            field = malformed_field(bytes(data), message_type.DESCRIPTOR)
             raise invalid_argument("not a valid protobuf message", field) from None
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """Return the bytes."""
-        data: bytes = super().encode(message, message_type)
+        data: bytes
+        if type(message) is message_type:  # as most are, of many in a stream
+            data = message.SerializeToString()
+            size = len(data)
+        else:
+            data = super().encode(message, message_type)
+            size = size_of(data)
         if (call := current_call()) is not None:
-            call.sent += len(data)
+            call.sent += size
         return data
 
 
@@ -70,8 +80,14 @@ class Listener(grpclib.server.Server):
     """grpclib's server on either HTTP/2, able to stop listening without cancelling its calls."""
 
     def __init__(self, handlers: Sequence[IServable], http: Http, limits: Limits) -> None:
-        super().__init__(handlers, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+        super().__init__(
+            handlers,
+            codec=ServerCodec(in_pieces=http == "blaze"),
+            status_details_codec=ProtoStatusDetailsCodec(),
+        )
         self._mapping = _Methods(self._mapping)
+        if http == "blaze":
+            self.__dispatch__: _DispatchServerEvents = ServerEvents()
         self._http = http
         self._limits = limits
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()

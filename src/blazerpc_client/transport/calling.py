@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final, TypeVar, cast
 from weakref import WeakSet
 
@@ -25,7 +24,7 @@ from multidict import MultiDict
 from blazerpc_client.call import ClientCall
 from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
-from blazerpc_client.transport.messages import ACCEPTED
+from blazerpc_client.transport.messages import ACCEPTED, Outgoing
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
@@ -98,16 +97,13 @@ class TransportCall(ClientCall[S, R]):
             raise ProtocolError("Stream is ended")
         with self._wrapper:
             (message,) = await self._dispatch.send_message(message)
-            connection = self._transport_stream.connection
-            await self._transport_stream.send_message(
-                self._codec.encode(message, self._send_type),
-                limit=connection.limits.max_send_message,
+            stream = self._transport_stream
+            await stream.send_message(
+                cast(Outgoing, self._codec.encode(message, self._send_type)),
+                limit=stream.connection.limits.max_send_message,
                 end=end,
             )
             self._send_message_done = True
-            self._messages_sent += 1
-            connection.messages_sent += 1
-            connection.last_message_sent = time.monotonic()
             self._end_done = end
 
     async def end(self) -> None:
@@ -131,13 +127,9 @@ class TransportCall(ClientCall[S, R]):
                 raise ProtocolError("an answer ends before its announced length") from None
             if data is None:
                 return None
-            # A large one is a bytearray, which protobuf reads as well.
+            # A large one is a memoryview, which protobuf reads as well.
             received = self._codec.decode(cast(bytes, data), self._recv_type)
             message: R = (await self._dispatch.recv_message(received))[0]
-            self._messages_received += 1
-            connection = self._transport_stream.connection
-            connection.messages_received += 1
-            connection.last_message_received = time.monotonic()
             return message
 
     def abort(self) -> None:

@@ -7,6 +7,7 @@ asks for what cannot be.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from blazerpc_client.transport import frames
@@ -26,10 +27,21 @@ from blazerpc_client.transport.streams import TRANSITIONS, Input, State, StreamS
 from blazerpc_client.transport.windows import DEFAULT_WINDOW
 
 #: Bytes that wait to be sent, in order.
-Pieces = list[bytes | memoryview]
+Pieces = list[bytes | bytearray | memoryview]
+
+#: A frame that messages are collected in, at most: its payload is what every peer takes.
+_MAX_BATCH: Final = frames.HEAD_SIZE + DEFAULT_FRAME
 
 #: What a GOAWAY names that only announces another (RFC 9113, section 6.8).
 _ANY_STREAM: Final = frames.STREAM_MASK
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A DATA frame that more may be added to; its head is written at the end."""
+
+    stream: StreamState
+    frame: bytearray
 
 
 class Connection(Receiver):
@@ -50,6 +62,7 @@ class Connection(Receiver):
         if limits.connection_window == DEFAULT_WINDOW:
             self._out.pop()  # an increment of 0 is a fault (RFC 9113, section 6.9)
         self._next_id = 1
+        self._batch: _Batch | None = None
         #: Bytes of data that wait for ``take``.
         self.queued: int = 0
 
@@ -70,6 +83,7 @@ class Connection(Receiver):
 
     def take(self) -> Pieces:
         """Return what is to be sent, once."""
+        self._end_batch()
         out = self._out
         self._out = []
         self.queued = 0
@@ -176,6 +190,49 @@ class Connection(Receiver):
         self._strikes.reset()
         return size
 
+    def send_answer(self, stream_id: int, headers: bytes, data: bytes, trailers: bytes) -> bool:
+        """Send all that a server has to say of a call, if it can go at once; return whether it did.
+
+        Nearly every unary answer can: its client has said all, and the windows have room.
+        """
+        stream = self._streams.get(stream_id)
+        size = len(data)
+        if (
+            stream is None
+            or stream.state is not State.HALF_CLOSED_REMOTE
+            or size > min(stream.send.size, self._window.size, DEFAULT_FRAME)
+            or len(headers) > DEFAULT_FRAME
+            or len(trailers) > DEFAULT_FRAME
+            or self._tell_table
+        ):
+            return False
+        del self._streams[stream_id]
+        self._window.size -= size
+        self.queued += size
+        self._out.append(frames.answer(stream_id, headers, data, trailers))
+        self._strikes.reset()
+        return True
+
+    def send_small(self, stream_id: int, data: bytes) -> bool:
+        """Send data in one frame with what was sent just before; return whether it could be.
+
+        A stream's messages that come one after the other cost a frame together, and not each.
+        """
+        stream = self._streams.get(stream_id)
+        size = len(data)
+        if stream is None or size > stream.send.size or size > self._window.size:
+            return False
+        batch = self._batch
+        if batch is None or batch.stream is not stream or len(batch.frame) + size > _MAX_BATCH:
+            if (stream.state, Input.SEND_DATA) not in TRANSITIONS:
+                return False
+            batch = self._begin_batch(stream)
+        batch.frame += data
+        stream.send.size -= size
+        self._window.size -= size
+        self.queued += size
+        return True
+
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """Reset a stream; nothing happens to one that is closed (RFC 9113, section 5.4.2)."""
         if stream_id in self._streams:
@@ -202,8 +259,23 @@ class Connection(Receiver):
             self._last_accepted = self._highest
             self._out.append(frames.goaway(self._highest, code, debug))
 
+    def _begin_batch(self, stream: StreamState) -> _Batch:
+        self._end_batch()
+        self._batch = batch = _Batch(stream, bytearray(frames.HEAD_SIZE))
+        self._out.append(batch.frame)
+        self._strikes.reset()
+        return batch
+
+    def _end_batch(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            size = len(batch.frame) - frames.HEAD_SIZE
+            head = frames.head(size, frames.FrameType.DATA, 0, batch.stream.id)
+            batch.frame[: frames.HEAD_SIZE] = head
+
     def _send(self, stream_id: int, what: Input) -> StreamState:
-        """Do the transition of something that is sent."""
+        """Do the transition of something that is sent, after all that was sent before."""
+        self._end_batch()
         stream = self._streams.get(stream_id)
         state = None if stream is None else TRANSITIONS.get((stream.state, what))
         if stream is None or state is None:

@@ -32,7 +32,7 @@ class Core:
         self._streams: dict[int, StreamState] = {}
         self._window = SendWindow()
         self._receive_window = ReceiveWindow(limits.connection_window)
-        self._out: list[bytes | memoryview] = []
+        self._out: list[bytes | bytearray | memoryview] = []
         self._events: list[Event] = []
         self._acknowledged = False  # by the peer: this side's settings
         self._tell_table = False

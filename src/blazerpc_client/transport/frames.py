@@ -102,6 +102,20 @@ def headers(stream_id: int, block: bytes, end_stream: bool, max_frame: int) -> b
     return b"".join(frames)
 
 
+def answer(stream_id: int, headers: bytes, data: bytes, trailers: bytes) -> bytes:
+    """Return HEADERS, DATA and the HEADERS that end the stream, each of one frame."""
+    return b"".join(
+        (
+            head(len(headers), FrameType.HEADERS, END_HEADERS, stream_id),
+            headers,
+            head(len(data), FrameType.DATA, 0, stream_id),
+            data,
+            head(len(trailers), FrameType.HEADERS, END_HEADERS | END_STREAM, stream_id),
+            trailers,
+        )
+    )
+
+
 def read_settings(payload: memoryview) -> dict[int, int]:
     """Return the settings of a frame; of one given twice, the last (RFC 9113, section 6.5).
 

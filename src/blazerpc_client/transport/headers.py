@@ -7,11 +7,12 @@ no table ever holds: what is sent again and again is encoded once, and stays the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
+import grpclib.metadata
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hpack.hpack import Decoder
 from hpack.table import HeaderTable
@@ -209,6 +210,38 @@ def encode(fields: Iterable[tuple[str, str]]) -> bytes:
 def encode_once(fields: Fields) -> bytes:
     """Return the same as ``encode``, for fields that will be sent again."""
     return encode(fields)
+
+
+def encode_metadata(metadata: Mapping[str, str | bytes]) -> bytes:
+    """Return a header block of metadata, as ``encode``.
+
+    Raises:
+        ValueError: for a key or value that gRPC cannot carry.
+        TypeError: for a value of another type than its key says.
+    """
+    block = bytearray()
+    for key, value in metadata.items():
+        name, binary = _encode_key(key)
+        if binary and isinstance(value, bytes):
+            data = grpclib.metadata.encode_bin_value(value)
+        elif not binary and isinstance(value, str):
+            if not (value and value.isascii() and value.isprintable()):
+                raise ValueError(f"the metadata of {key!r} has a value that is no ASCII text")
+            data = value.encode("ascii")
+        else:
+            raise TypeError(f"the metadata of {key!r} has a {type(value).__name__} as its value")
+        block += name
+        block += _integer(len(data), 7)
+        block += data
+    return bytes(block)
+
+
+@lru_cache(maxsize=256)
+def _encode_key(key: str) -> tuple[bytes, bool]:
+    """Return a key's start of a literal, and whether its values are binary."""
+    binary = key.endswith("-bin")
+    grpclib.metadata.encode_metadata({key: b"" if binary else "value"})  # the key may not be one
+    return _encode_name(key), binary
 
 
 def _encode_field(name: str, value: str) -> bytes:

@@ -25,7 +25,6 @@ from blazerpc_client.transport.events import (
     TrailersReceived,
     WindowOpened,
 )
-from blazerpc_client.transport.headers import Fields
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.owner import KnownPeer, StreamHandler
 from blazerpc_client.transport.stream import Signal, TransportStream, UnprocessedError
@@ -58,15 +57,6 @@ class TransportProtocol(asyncio.Protocol):
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
     """
-
-    # What grpclib counts of a connection, for its channelz.
-    streams_started: int = 0
-    streams_succeeded: int = 0
-    streams_failed: int = 0
-    messages_sent: int = 0
-    messages_received: int = 0
-    last_message_sent: float | None = None
-    last_message_received: float | None = None
 
     def __init__(self, handler: StreamHandler, *, client: bool, limits: Limits = DEFAULT) -> None:
         self.handler: StreamHandler = handler
@@ -197,15 +187,24 @@ class TransportProtocol(asyncio.Protocol):
         if self._streams.pop(stream.id, None) is None:
             return
         self._used = time.monotonic()
-        self.release(stream.id, stream.drop())
+        if held := stream.drop():
+            self.release(stream.id, held)
         self._stream_closed.notify()
-        self._close_if_done()
+        if not self.core.accepts_streams:
+            self._close_if_done()
 
     def flush_soon(self) -> None:
         """Write once in this turn of the loop, whatever else comes to be sent in it."""
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
+
+    def flush_end(self) -> None:
+        """Write the end of what a stream sends; at once, if no other stream could join it."""
+        if len(self._streams) == 1:
+            self.flush()
+        else:
+            self.flush_soon()
 
     def flush(self) -> None:
         """Write what is to be sent."""
@@ -290,7 +289,6 @@ class TransportProtocol(asyncio.Protocol):
 
     def _register(self, stream_id: int, stream: TransportStream) -> None:
         self._streams[stream_id] = stream
-        self.streams_started += 1
 
     # Timers: one for all, that looks what is due.
 
@@ -331,14 +329,14 @@ class TransportProtocol(asyncio.Protocol):
         if stream is not None:
             stream.begin(event.fields, self.limits.max_receive_message)
             if event.end_stream:
-                self._on_end(stream)
+                stream.end()
             if not self.is_client:
                 self.handler.accept(stream, event.fields)
 
     def _on_trailers(self, event: TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
-            self._on_end(stream, event.fields)
+            stream.end(event.fields)
 
     def _on_data(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -347,14 +345,9 @@ class TransportProtocol(asyncio.Protocol):
             return
         stream.feed(event.data)
         if event.end_stream:
-            self._on_end(stream)
-
-    def _on_end(self, stream: TransportStream, trailers: Fields | None = None) -> None:
-        self.streams_succeeded += 1
-        stream.end(trailers)
+            stream.end()
 
     def _on_reset(self, event: StreamReset) -> None:
-        self.streams_failed += 1
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             stream.terminate(event.reason, unprocessed=event.unprocessed)

@@ -222,8 +222,13 @@ class Receiver(Control):
     def _headers_frame(self, flags: int, stream_id: int, payload: memoryview) -> None:
         if stream_id == 0:
             raise fault("HEADERS on stream 0")
-        self._block = _PartialBlock(stream_id, bool(flags & END_STREAM))
-        self._add_to_block(frames.read_block(payload, flags), flags)
+        end_stream = bool(flags & END_STREAM)
+        piece = frames.read_block(payload, flags)
+        if flags & END_HEADERS and len(piece) <= self._max_held:  # nearly always
+            self._header_block(stream_id, bytes(piece), end_stream)
+            return
+        self._block = _PartialBlock(stream_id, end_stream)
+        self._add_to_block(piece, flags)
 
     def _continuation(self, flags: int, stream_id: int, payload: memoryview) -> None:
         block = self._block

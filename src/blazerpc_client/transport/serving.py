@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -17,7 +16,7 @@ import grpclib.const
 import grpclib.protocol
 import grpclib.server
 from grpclib.const import Status
-from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from grpclib.metadata import (
@@ -25,14 +24,13 @@ from grpclib.metadata import (
     _Metadata,
     _MetadataLike,
     encode_grpc_message,
-    encode_metadata,
 )
 from grpclib.utils import DeadlineWrapper, Wrapper
 from multidict import MultiDict
 
 from blazerpc_client.transport.errors import ErrorCode
-from blazerpc_client.transport.headers import Fields, encode, encode_once
-from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY
+from blazerpc_client.transport.headers import Fields, encode, encode_metadata
+from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, Outgoing, small_frame
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.requests import Refusal, Request, read_request
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
@@ -77,6 +75,11 @@ class ServerCall(grpclib.server.Stream[R, S]):
             user_agent=request.user_agent,
         )
         self._transport_stream = stream
+        self._handler = handler
+        self._unary = not cardinality.server_streaming
+        self._limit = stream.connection.limits.max_send_message
+        #: Headers and message of a unary answer that wait for its trailers.
+        self._held: tuple[bytes, bytes] | None = None
         compressed = handler.compression == GZIP and request.accepts_gzip
         self._encoding = GZIP if compressed else IDENTITY
         self._protocol_trailers: list[tuple[str, str]] = []
@@ -97,44 +100,40 @@ class ServerCall(grpclib.server.Stream[R, S]):
             raise GRPCError(Status.INVALID_ARGUMENT, text) from None
         if data is None:
             return None
-        # A large one is a bytearray, which protobuf reads as well.
+        # A large one is a memoryview, which protobuf reads as well.
         received = self._codec.decode(cast(bytes, data), self._recv_type)
         message: R = (await self._dispatch.recv_message(received))[0]
-        self._messages_received += 1
-        connection = self._transport_stream.connection
-        connection.messages_received += 1
-        connection.last_message_received = time.monotonic()
         return message
 
     async def send_initial_metadata(self, *, metadata: _MetadataLike | None = None) -> None:
         """Send the headers of the answer."""
         if self._send_initial_metadata_done:
             raise ProtocolError("Initial metadata was already sent")
-        sent = cast(_Metadata, MultiDict(metadata or ()))
-        (sent,) = await self._dispatch.send_initial_metadata(sent)
-        block = encode_once(self._headers())
-        if sent:
-            block += encode(encode_metadata(sent))
+        block = await self._initial_block(metadata)
         self._transport_stream.send_block(block, end_stream=False)
         self._send_initial_metadata_done = True
 
     async def send_message(self, message: S) -> None:
-        """Send one message; the first is preceded by the headers."""
-        if not self._send_initial_metadata_done:
-            await self.send_initial_metadata()
-        if self._send_message_done and not self._cardinality.server_streaming:
+        """Send one message; the first is preceded by the headers.
+
+        A small answer of a unary call is held until its trailers come: they all go at once.
+        """
+        if self._send_message_done and self._unary:
             raise ProtocolError("Message was already sent")
+        stream = self._transport_stream
+        headers = None if self._send_initial_metadata_done else await self._initial_block()
         (message,) = await self._dispatch.send_message(message)
-        connection = self._transport_stream.connection
-        await self._transport_stream.send_message(
-            self._codec.encode(message, self._send_type),
-            limit=connection.limits.max_send_message,
-            encoding=self._encoding,
-        )
+        data = cast(Outgoing, self._codec.encode(message, self._send_type))
+        small = small_frame(data, self._limit, self._encoding)
+        if small is not None and headers is not None and self._unary:
+            self._held = headers, small
+        else:
+            if headers is not None:
+                stream.send_block(headers, end_stream=False)
+                self._send_initial_metadata_done = True
+            if small is None or not stream.send_small(small):
+                await stream.send_message(data, limit=self._limit, encoding=self._encoding)
         self._send_message_done = True
-        self._messages_sent += 1
-        connection.messages_sent += 1
-        connection.last_message_sent = time.monotonic()
 
     async def send_trailing_metadata(
         self,
@@ -147,9 +146,7 @@ class ServerCall(grpclib.server.Stream[R, S]):
         """Send the end of the answer; without headers before it, all of the answer."""
         if self._send_trailing_metadata_done:
             raise ProtocolError("Trailing metadata was already sent")
-        if status is Status.OK and not (
-            self._cardinality.server_streaming or self._send_message_done
-        ):
+        if status is Status.OK and not (not self._unary or self._send_message_done):
             raise ProtocolError("Unary response with OK status requires a single message")
         sent = cast(_Metadata, MultiDict(metadata or ()))
         (sent,) = await self._dispatch.send_trailing_metadata(
@@ -158,30 +155,42 @@ class ServerCall(grpclib.server.Stream[R, S]):
             status_message=status_message,
             status_details=status_details,
         )
-        block = b"" if self._send_initial_metadata_done else encode_once(self._headers())
-        block += self._status_block(status, status_message, status_details)
+        block = self._status_block(status, status_message, status_details)
         if self._protocol_trailers:
             block += encode(self._protocol_trailers)
         if sent:
-            block += encode(encode_metadata(sent))
-        self._send_trailing_metadata_done = True
-        try:
-            self._transport_stream.send_block(block, end_stream=True)
-        except StreamTerminatedError:
-            return  # nobody is there to hear it
-        if self._transport_stream.closable:
-            # The client has not ended its side, and need not (RFC 9113, section 8.1).
-            self._transport_stream.reset_nowait(ErrorCode.NO_ERROR)
+            block += encode_metadata(sent)
+        # Nobody may be there to hear it.
+        with suppress(StreamTerminatedError):
+            await self._end(block, answered=status is Status.OK)
 
-    def _headers(self) -> Fields:
-        fields = (
-            (":status", "200"),
-            ("content-type", self._content_type),
-            ("grpc-accept-encoding", ACCEPTED),
-        )
-        if self._encoding == IDENTITY:
-            return fields
-        return (*fields, ("grpc-encoding", self._encoding))
+    async def _end(self, trailers: bytes, *, answered: bool) -> None:
+        """Send the trailers, and what is held for them."""
+        stream = self._transport_stream
+        held, self._held = self._held, None
+        if held is None:
+            if not self._send_initial_metadata_done:
+                trailers = self._handler.headers[self._encoding] + trailers
+        elif not answered:
+            trailers = held[0] + trailers
+        elif stream.send_answer(*held, trailers):
+            self._send_trailing_metadata_done = True
+            return
+        else:
+            stream.send_block(held[0], end_stream=False)
+            self._send_initial_metadata_done = True
+            await stream.send_data(held[1])
+        self._send_trailing_metadata_done = True
+        stream.send_block(trailers, end_stream=True)
+        if stream.closable:
+            # The client has not ended its side, and need not (RFC 9113, section 8.1).
+            stream.reset_nowait(ErrorCode.NO_ERROR)
+
+    async def _initial_block(self, metadata: _MetadataLike | None = None) -> bytes:
+        sent = cast(_Metadata, MultiDict(metadata or ()))
+        (sent,) = await self._dispatch.send_initial_metadata(sent)
+        block = self._handler.headers[self._encoding]
+        return block + encode_metadata(sent) if sent else block
 
     def _status_block(self, status: Status, message: str | None, details: Any) -> bytes:
         if status is Status.OK and message is None and details is None:
@@ -222,31 +231,42 @@ class CallHandler(StreamHandler):
         self.compression: str | None = compression
         self._mapping = mapping
         self._subtype = codec.__content_subtype__
+        #: The header block of an answer, by the encoding of its messages.
+        self.headers: dict[str, bytes] = {
+            encoding: _headers(self._subtype, encoding) for encoding in (IDENTITY, GZIP)
+        }
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[TransportStream, asyncio.Task[None]] = {}
         self._cancelled: set[asyncio.Task[None]] = set()
-        self._requests: dict[Fields, Request | Refusal] = {}
+        self._known: dict[Fields, tuple[Request, grpclib.const.Handler] | Refusal] = {}
 
     def accept(self, stream: TransportStream, headers: Fields) -> None:
         """Serve a request in a task of its own."""
-        request = self._requests.get(headers)
-        if request is None:
-            request = read_request(headers, self._subtype)
-            if len(self._requests) >= _MAX_REQUESTS:
-                self._requests.clear()
-            self._requests[headers] = request
-        if isinstance(request, Refusal):
-            _refuse(stream, request)
+        known = self._known.get(headers)
+        if known is None:
+            known = self._read(headers)
+            if len(self._known) >= _MAX_REQUESTS:
+                self._known.clear()
+            self._known[headers] = known
+        if isinstance(known, Refusal):
+            _refuse(stream, known)
             return
-        method = self._mapping.get(request.path)
-        if method is None:
-            _refuse(stream, Refusal(200, Status.UNIMPLEMENTED, "Method not found"))
-            return
+        request, method = known
         task = self._loop.create_task(self._serve(stream, method, request))
         self._tasks[stream] = task
         # Not at the end of the coroutine: one that is cancelled before its first step, as of a
         # request that came together with its reset, has no end.
         task.add_done_callback(partial(self._done, stream))
+
+    def _read(self, headers: Fields) -> tuple[Request, grpclib.const.Handler] | Refusal:
+        """Return what the headers ask for, and what serves it."""
+        request = read_request(headers, self._subtype)
+        if isinstance(request, Refusal):
+            return request
+        method = self._mapping.get(request.path)
+        if method is None:
+            return Refusal(200, Status.UNIMPLEMENTED, "Method not found")
+        return request, method
 
     def cancel(self, stream: TransportStream) -> None:
         """Cancel the task of a call."""
@@ -349,6 +369,17 @@ class CallHandler(StreamHandler):
             peer=call.peer,
         )
         await function(call)
+
+
+def _headers(subtype: str, encoding: str) -> bytes:
+    fields = [
+        (":status", "200"),
+        ("content-type", f"{GRPC_CONTENT_TYPE}+{subtype}"),
+        ("grpc-accept-encoding", ACCEPTED),
+    ]
+    if encoding != IDENTITY:
+        fields.append(("grpc-encoding", encoding))
+    return encode(fields)
 
 
 _NO_TIMER: Final = nullcontext()

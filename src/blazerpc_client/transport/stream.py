@@ -11,14 +11,16 @@ from grpclib.utils import Wrapper
 
 from blazerpc_client.transport.errors import ErrorCode, StreamClosed
 from blazerpc_client.transport.headers import Fields, encode, encode_once
-from blazerpc_client.transport.messages import MessageReader, check_encoding, frame
+from blazerpc_client.transport.messages import (
+    MessageReader,
+    Outgoing,
+    check_encoding,
+    frame,
+    small_frame,
+)
 
 if TYPE_CHECKING:
     from blazerpc_client.transport.protocol import TransportProtocol
-
-#: Messages up to this size are sent as one piece with their prefix: the copy costs less than
-#: another frame.
-_JOINED: Final = 8 << 10
 
 #: Data that may wait for the end of this turn of the loop. A handler that only sends never gives
 #: the loop a turn: from here on the socket is asked, and makes it wait.
@@ -67,7 +69,7 @@ class TransportStream:
 
     Attributes:
         id: number of the stream; 0 until a client's request is sent.
-        connection: grpclib's name for what the stream belongs to, and counts in.
+        connection: that it is one of.
         headers: of the peer, once they have come.
         trailers: likewise.
         wrapper: grpclib's, which tells a waiting task of the end of the stream.
@@ -193,7 +195,7 @@ class TransportStream:
             await self._arrived.wait()
         return self.trailers
 
-    async def recv_message(self) -> bytes | bytearray | None:
+    async def recv_message(self) -> bytes | memoryview | None:
         """Return the next message; None at the end of the stream.
 
         Raises:
@@ -250,10 +252,20 @@ class TransportStream:
             self.connection.core.send_headers(self.id, block, end_stream)
         except StreamClosed:
             raise StreamTerminatedError(self._closed or "the stream is closed") from None
-        self.connection.flush_soon()
+        if end_stream:
+            self.connection.flush_end()
+        else:
+            self.connection.flush_soon()
+
+    def send_answer(self, headers: bytes, data: bytes, trailers: bytes) -> bool:
+        """Send a whole answer, if it can go at once; return whether it did."""
+        sent = self.connection.core.send_answer(self.id, headers, data, trailers)
+        if sent:
+            self.connection.flush_end()
+        return sent
 
     async def send_message(
-        self, message: bytes, *, limit: int, encoding: str = "identity", end: bool = False
+        self, message: Outgoing, *, limit: int, encoding: str = "identity", end: bool = False
     ) -> None:
         """Send one message, as fast as the peer reads.
 
@@ -261,14 +273,24 @@ class TransportStream:
             GRPCError: for a message beyond ``limit``.
             StreamTerminatedError: when the stream is closed.
         """
-        prefix, body = frame(message, limit, encoding)
-        if len(body) <= _JOINED:
-            await self.send_data(prefix + body, end)
-        else:
-            await self.send_data(prefix)
-            await self.send_data(body, end)
+        small = None if end else small_frame(message, limit, encoding)
+        if small is not None and self.send_small(small):
+            return
+        *before, last = frame(message, limit, encoding)
+        for piece in before:
+            await self.send_data(piece)
+        await self.send_data(last, end)
 
-    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+    def send_small(self, data: bytes) -> bool:
+        """Send data that needs not wait for anything; return whether it does not."""
+        connection = self.connection
+        core = connection.core
+        if not connection.can_write or core.queued > _QUEUED or not core.send_small(self.id, data):
+            return False
+        connection.flush_soon()
+        return True
+
+    async def send_data(self, data: bytes | memoryview, end_stream: bool = False) -> None:
         """Send bytes, as fast as the peer reads."""
         view = memoryview(data)
         while True:
@@ -283,6 +305,8 @@ class TransportStream:
             view = view[sent:]
             if view or self.connection.core.queued > _QUEUED:
                 self.connection.flush()
+            elif end:
+                self.connection.flush_end()
             else:
                 self.connection.flush_soon()
             if not view:

@@ -16,9 +16,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from blazerpc_client.naming import PACKAGE
-from blazerpc_client.wire import values
+from blazerpc_client.wire import large, values
 from blazerpc_client.wire.depth import check_depth, is_recursive, too_deep
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import tensor_fields
 from blazerpc_client.wire.malformed import refuse_retyped
 from blazerpc_client.wire.options import read_allowed, read_default, read_tensor
 from blazerpc_client.wire.scalars import SCALARS
@@ -34,6 +35,7 @@ from blazerpc_client.wire.values import (
     TensorValue,
     TimestampValue,
     WrapperValue,
+    empty_message,
     enum_value,
     literal_value,
 )
@@ -269,7 +271,7 @@ def _value(
         return enum_value(field.enum_type, classes.enum(field.enum_type))
     if field.message_type is not None:
         match field.message_type.full_name:
-            case values.TENSOR_MESSAGE:
+            case large.TENSOR_MESSAGE:
                 return TensorValue(read_tensor(outer))
             case values.TIMESTAMP_MESSAGE:
                 return TimestampValue()
@@ -370,10 +372,11 @@ class MessageCodec:
     def __init__(
         self,
         descriptor: Descriptor,
-        message_class: Callable[[], Message],
+        message_class: type[Message],
         classes: Classes | None = None,
     ) -> None:
         self._fields = FieldSet(descriptor, classes or PlainClasses(), "parameter")
+        self._has_tensors = bool(tensor_fields(descriptor))
         self._message_class = message_class
         self._is_recursive = is_recursive(descriptor)
         self.fields: dict[str, FieldCodec] = self._fields.codecs
@@ -384,7 +387,19 @@ class MessageCodec:
         Raises:
             WireError: naming a field that is missing, not known, or of another type.
         """
-        message = self._message_class()
+        return self._filled(self._message_class(), values, dims)
+
+    def encode_to_send(self, values: Mapping[str, object], dims: Dims) -> Message:
+        """Return the same, with large tensors beside the message.
+
+        Raises:
+            WireError: likewise.
+        """
+        if not self._has_tensors:
+            return self.encode(values, dims)
+        return self._filled(empty_message(self._message_class, values.values()), values, dims)
+
+    def _filled(self, message: Message, values: Mapping[str, object], dims: Dims) -> Message:
         try:
             self._fields.fill(message, values, dims)
         except RecursionError:

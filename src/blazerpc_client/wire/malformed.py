@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import LargeMessage
 
 # Wire types, https://protobuf.dev/programming-guides/encoding/#structure
 _VARINT, _I64, _LEN, _SGROUP, _EGROUP, _I32 = range(6)
@@ -123,7 +124,7 @@ def refuse_retyped(message: Message) -> None:
     Raises:
         WireError: naming the field.
     """
-    unknown = UnknownFieldSet(message)
+    unknown = UnknownFieldSet(message.light if isinstance(message, LargeMessage) else message)
     for index in range(len(unknown)):
         field = message.DESCRIPTOR.fields_by_number.get(unknown[index].field_number)
         if field is not None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from blazerpc_client.wire.dtypes import dtype_of, numpy_name, wire_name
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import Bytes
 
 #: The sizes that symbolic dimensions have in one call, filled as its tensors are seen.
 Dims = dict[str, int]
@@ -92,7 +93,7 @@ def encode(array: npt.NDArray[Any]) -> tuple[tuple[int, ...], str, bytes]:
     return array.shape, name, little.tobytes()
 
 
-def decode(shape: Sequence[int], dtype_name: str, data: bytes) -> npt.NDArray[Any]:
+def decode(shape: Sequence[int], dtype_name: str, data: Bytes) -> npt.NDArray[Any]:
     """Return the array that the parts of a ``TensorProto`` describe; numeric ones share ``data``.
 
     The result is read-only, since it is a view of the received bytes. Nothing is allocated for a
@@ -108,7 +109,7 @@ def decode(shape: Sequence[int], dtype_name: str, data: bytes) -> npt.NDArray[An
         raise WireError(f"negative dimension in shape {shape_text(shape)}")
     count = math.prod(shape)
     if dtype.kind in "US":
-        elements = _decode_elements(count, data, text=dtype.kind == "U")
+        elements = _decode_elements(count, bytes(data), text=dtype.kind == "U")
         flat: npt.NDArray[Any] = np.array(
             elements, dtype=np.str_ if dtype.kind == "U" else np.bytes_
         )
@@ -118,9 +119,12 @@ def decode(shape: Sequence[int], dtype_name: str, data: bytes) -> npt.NDArray[An
                 f"shape {shape_text(shape)} of {numpy_name(dtype)} takes "
                 f"{count * dtype.itemsize} bytes, got {len(data)}"
             )
-        if dtype.kind == "b" and data.translate(None, b"\x00\x01"):
+        if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
             raise WireError("a bool tensor holds only the bytes 0 and 1")
         flat = np.frombuffer(data, dtype.newbyteorder("<"))
+        if not flat.flags.aligned:  # nobody's fault; some frameworks take only those that are
+            flat = flat.copy()
+            flat.flags.writeable = False
     try:
         return flat.reshape(shape)
     except ValueError:  # sizes like (0, 2**62): no data, yet more than NumPy can index

@@ -7,7 +7,7 @@ nobody's, where a message is a dict and an enum member its name. ``Classes`` say
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -18,11 +18,10 @@ from google.protobuf.message import Message
 from blazerpc_client.naming import enum_member_names
 from blazerpc_client.wire import tensors
 from blazerpc_client.wire.errors import WireError
+from blazerpc_client.wire.large import LARGE, LargeMessage
 from blazerpc_client.wire.scalars import SCALARS, Scalar
 from blazerpc_client.wire.tensors import Dims, TensorSpec
 
-#: The message that carries a tensor.
-TENSOR_MESSAGE: Final = "blazerpc.TensorProto"
 TIMESTAMP_MESSAGE: Final = "google.protobuf.Timestamp"
 DURATION_MESSAGE: Final = "google.protobuf.Duration"
 
@@ -50,6 +49,13 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 # https://protobuf.dev/reference/protobuf/google.protobuf/: bounds of the two, in seconds.
 _MIN_TIMESTAMP, _MAX_TIMESTAMP = -62_135_596_800, 253_402_300_799
 _MAX_DURATION = 315_576_000_000
+
+
+def empty_message(message_class: type[Message], values: Iterable[object]) -> Message:
+    """Return an empty message, one that takes large tensors if there are some in ``values``."""
+    message = message_class()
+    large = any(isinstance(value, np.ndarray) and value.nbytes >= LARGE for value in values)
+    return LargeMessage(message, {}) if large else message
 
 
 class StructClass(Protocol):

@@ -308,7 +308,7 @@ async def test_a_stream_that_never_waits_lets_other_calls_pass() -> None:
         assert await anext(stream) == 1
         before = len(made)
         assert await client.predict("echo", x=2) == 2
-        assert len(made) - before < 200
+        assert len(made) - before < 20_000  # of all that the window would take
         await stream.aclose()  # type: ignore[attr-defined]  # a generator
 
 

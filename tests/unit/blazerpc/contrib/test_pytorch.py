@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, assert_type
 
@@ -166,8 +167,8 @@ def test_devices() -> None:
 
 @needs_cuda
 def test_arrays_go_to_cuda_by_pinned_memory_and_back() -> None:
-    for dtype in DTYPES:
-        array = received(np.arange(6).astype(dtype).reshape(2, 3))
+    for dtype, rows in itertools.product(DTYPES, (2, 100_000)):  # small ones go without it
+        array = received(np.resize(np.arange(6), (rows, 3)).astype(dtype))
         tensor = numpy_to_torch(array, device="cuda")
         assert tensor.is_cuda
         back = torch_to_numpy(tensor)

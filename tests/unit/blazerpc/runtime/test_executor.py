@@ -55,7 +55,7 @@ class Signal:
 
 async def collect(executor: ModelExecutor, **arguments: object) -> list[object]:
     async with asyncio.timeout(PATIENCE):
-        return [item async for item in executor.stream(arguments)]
+        return [item async for item in await executor.stream(arguments)]
 
 
 # One result.
@@ -381,7 +381,7 @@ async def test_a_generator_is_never_far_ahead_of_who_takes_its_items(
             made.append(number)
             yield number
 
-    async with aclosing(executor_of(model).stream({"n": 1000})) as items:
+    async with aclosing(await executor_of(model).stream({"n": 1000})) as items:
         for taken in range(100):
             assert await anext(items) == taken
             assert len(made) <= taken + 1 + AHEAD
@@ -422,7 +422,10 @@ async def test_items_before_a_failure_arrive(
         return function(n, error)
 
     model.__annotations__["return"] = Iterator[int] if function is failing else AsyncIterator[int]
-    async with asyncio.timeout(PATIENCE), aclosing(executor_of(model).stream({"n": 3})) as items:
+    async with (
+        asyncio.timeout(PATIENCE),
+        aclosing(await executor_of(model).stream({"n": 3})) as items,
+    ):
         assert [await anext(items) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(InferenceError, match="model 'my-model' raised ") as caught:
             await anext(items)
@@ -463,7 +466,7 @@ async def test_a_stream_that_is_left_closes_the_async_generator(executor_of: Exe
             await asyncio.sleep(0)
             closed.append("closed")
 
-    async with aclosing(executor_of(model).stream({"n": 3})) as items:
+    async with aclosing(await executor_of(model).stream({"n": 3})) as items:
         assert await anext(items) == 3
     assert closed == ["closed"]
 
@@ -479,7 +482,7 @@ async def test_a_stream_that_is_left_closes_the_generator(executor_of: Execute) 
             assert threading.current_thread() is not threading.main_thread()
             closed.set()
 
-    async with aclosing(executor_of(model).stream({"n": 3})) as items:
+    async with aclosing(await executor_of(model).stream({"n": 3})) as items:
         assert await anext(items) == 3
     await closed.wait()
 

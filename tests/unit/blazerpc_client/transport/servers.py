@@ -35,7 +35,7 @@ class RawCodec(CodecBase):
         return bytes(message)
 
     def decode(self, data: bytes, message_type: Any) -> Any:
-        return data
+        return bytes(data)
 
 
 class Served(grpclib.server.Server):

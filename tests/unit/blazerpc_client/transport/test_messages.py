@@ -5,6 +5,7 @@ import gzip
 import struct
 import tracemalloc
 
+import numpy as np
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 
 from blazerpc_client.transport.messages import (
     GZIP,
+    JOINED,
     MessageReader,
     check_encoding,
     frame,
 )
+from blazerpc_client.wire.large import LARGE
 
 LIMIT = 1 << 16
 
@@ -140,11 +143,49 @@ def test_only_what_gets_shorter_is_compressed() -> None:
 
 
 def test_a_message_that_is_not_compressed_is_sent_without_a_copy() -> None:
-    message = bytes(1000)
+    message = bytes(JOINED + 1)
     assert frame(message, LIMIT)[1] is message
+    pieces = (b"a", message, b"b", bytes(JOINED), message)
+    assert frame(pieces, LIMIT)[1::2] == [message, message]
+    assert b"".join(frame(pieces, LIMIT))[5:] == b"".join(pieces)
+    assert frame(pieces, LIMIT)[0][1:5] == struct.pack(">I", sum(map(len, pieces)))
 
 
 def test_a_message_too_large_to_send_is_refused() -> None:
     with pytest.raises(GRPCError, match="11 bytes is to be sent, 10 are allowed") as error:
         frame(bytes(11), 10)
     assert error.value.status is Status.RESOURCE_EXHAUSTED
+
+
+@given(st.lists(st.integers(1, 40_000), max_size=8), st.integers(LARGE - 1, 3 * LARGE))
+def test_a_large_message_is_whole_wherever_it_is_cut(cuts: list[int], size: int) -> None:
+    message = (bytes(range(256)) * (size // 256 + 1))[:size]
+    data = memoryview(b"".join(frame(message, 1 << 20)) * 2)
+    reader = MessageReader(1 << 20)
+    for cut in cuts:
+        reader.feed(data[:cut])
+        data = data[cut:]
+    reader.feed(data)
+    assert list(reader.messages) == [message, message]
+
+
+@pytest.mark.parametrize("shape", [[], [4], [300, 4], [1, 1, 1 << 40]])
+@pytest.mark.parametrize("dtype", ["float", "double", "float16", "complex128"])
+@pytest.mark.parametrize("number", [1, 3, 300])
+def test_the_data_of_a_tensor_is_aligned(shape: list[int], dtype: str, number: int) -> None:
+    def field(number: int, payload: bytes) -> bytes:
+        return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+    tensor = field(1, b"".join(map(varint, shape))) + field(2, dtype.encode())
+    message = field(2, b"hello") + field(number, tensor + field(3, bytes(LARGE)))
+    reader = MessageReader(1 << 20)
+    framed = memoryview(b"".join(frame(message, 1 << 20)))
+    reader.feed(framed[:16_384])
+    reader.feed(framed[16_384:])
+    (received,) = reader.messages
+    assert received == message
+    assert np.frombuffer(received[-LARGE:], np.uint8).ctypes.data % 16 == 0
+
+
+def varint(value: int) -> bytes:
+    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + varint(value >> 7)

@@ -124,16 +124,16 @@ async def test_a_slow_reader_stops_a_fast_sender() -> None:
             assert received == sent == 1000
 
 
-async def test_a_window_that_never_opens_ends_the_call_and_not_the_others() -> None:
-    ended: list[BaseException] = []
+@pytest.mark.parametrize("size", [1000, 10_000])  # one that is held for its trailers, one not
+async def test_a_window_that_never_opens_ends_the_call_and_not_the_others(size: int) -> None:
+    begun = asyncio.Event()
 
     async def answer(call: Any) -> None:
-        message = await call.recv_message()
-        try:
-            await call.send_message(bytes(1000) if message == b"much" else b"little")
-        except BaseException as error:
-            ended.append(error)
-            raise
+        if await call.recv_message() == b"much":
+            begun.set()
+            await call.send_message(bytes(size))
+        else:
+            await call.send_message(b"little")
 
     limits = Limits(stall_timeout=0.05)
     async with serving(answer, limits) as server, channel_to(server, SMALL) as channel:
@@ -143,7 +143,8 @@ async def test_a_window_that_never_opens_ends_the_call_and_not_the_others() -> N
             call = channel.request("/t.T/UU", Cardinality.UNARY_UNARY, bytes, bytes)
             async with call:
                 await call.send_message(b"much", end=True)
-                await until(lambda: bool(ended))  # nobody reads the answer
+                await begun.wait()
+                await until(lambda: not server.protocols[0].in_flight)  # nobody reads the answer
                 assert await unary(channel, b"little") == b"little"
 
         with pytest.raises(StreamTerminatedError, match="CANCEL"):
@@ -358,12 +359,13 @@ async def test_what_a_client_writes_before_it_reads_the_goodbye_meets_no_closed_
     async with serving(echo) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(frames.PREFACE + frames.settings({}) + request(1, end=True))
-        await until(lambda: bool(server.protocols) and server.protocols[0].streams_succeeded == 1)
+        async with asyncio.timeout(PATIENCE):
+            said = await reader.readuntil(b"grpc-status")
         await until(lambda: not server.protocols[0].in_flight)
         server.protocols[0].drain()
         server.protocols[0]._goodbye()  # as when its ping is answered
         async with asyncio.timeout(PATIENCE):
-            said = await reader.read()
+            said += await reader.read()
             assert [kind for kind, *_ in frames_in(said)].count(7) == 2
             for stream_id in range(3, 23, 2):  # a closed socket resets at the first of them
                 writer.write(request(stream_id, end=True))

@@ -242,3 +242,20 @@ def test_a_name_stands_for_one_size_in_a_call() -> None:
 def test_a_shape_reads_as_one_writes_it(shape: tuple[int | str, ...], text: str) -> None:
     assert shape_text(shape) == text
     assert str(tensor("f4", *shape)) == f"float32 {text}"
+
+
+def test_data_that_is_not_aligned_is_copied_to_where_it_is() -> None:
+    data = memoryview(bytes(1) + np.arange(5, dtype=np.float32).tobytes())[1:]
+    array = decode([5], "float", data)
+    assert array.flags.aligned
+    assert not array.flags.writeable
+    assert array.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("array", [np.array([True, False]), np.array(["a", "bc"]), np.arange(3)])
+def test_data_may_be_a_view(array: npt.NDArray[Any]) -> None:
+    shape, dtype, data = encode(array)
+    assert_same(decode(shape, dtype, memoryview(data)), array)
+    if array.dtype.kind == "b":
+        with pytest.raises(WireError, match="only the bytes 0 and 1"):
+            decode([2], dtype, memoryview(b"\x01\x02"))
