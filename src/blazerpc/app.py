@@ -264,6 +264,7 @@ class BlazeApp:
             grace_period=options.grace_period,
             http=options.http,
             limits=options.limits,
+            compression=options.compression,
         )
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:

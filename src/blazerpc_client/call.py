@@ -28,6 +28,12 @@ class ClientCall(grpclib.client.Stream[S, R], ABC):
 
     recorder: Recorder | None = None
 
+    async def unary(self, message: S) -> R | None:
+        """Make the whole of a unary call: send its message, return the answer if there is one."""
+        async with self:
+            await self.send_message(message, end=True)
+            return await self.recv_message()
+
     @abstractmethod
     def abort(self) -> None:
         """Fail whatever waits for the answer."""

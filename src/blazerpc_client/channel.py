@@ -196,6 +196,7 @@ class Channel:
         except ValueError as error:
             raise InvalidArgument(str(error), field="http") from None
         self._limits = limits
+        self._translated = translated(target)
         self._channel: GrpclibChannel | TransportChannel | None = None
         self._closed = False
 
@@ -211,7 +212,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
-        with self._observed(rpc, options) as options, translated(self.target):
+        with self._observed(rpc, options) as options, self._translated:
             response = await self._unary(rpc, request, options)
             if response is None:
                 raise Internal(f"{self.target} answered {rpc.path} without a message")
@@ -228,9 +229,8 @@ class Channel:
     async def _unary_once(
         self, rpc: Rpc, request: Message, options: CallOptions, deadline: Deadline | None
     ) -> Message | None:
-        async with self._call(rpc, Cardinality.UNARY_UNARY, options, deadline) as stream:
-            await stream.send_message(request, end=True)
-            return await stream.recv_message()
+        call = self._call(rpc, Cardinality.UNARY_UNARY, options, deadline)
+        return await call.unary(request)
 
     async def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
@@ -240,7 +240,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        with self._observed(rpc, options) as options, translated(self.target):
+        with self._observed(rpc, options) as options, self._translated:
             async with self._call(rpc, Cardinality.UNARY_STREAM, options) as stream:
                 await stream.send_message(request, end=True)
                 async for response in stream:
@@ -269,7 +269,7 @@ class Channel:
         """
         sender = _Sender(requests)
         try:
-            with self._observed(rpc, options) as options, translated(self.target):
+            with self._observed(rpc, options) as options, self._translated:
                 stream = self._call(rpc, Cardinality.STREAM_STREAM, options)
                 async with stream:
                     await stream.send_request()

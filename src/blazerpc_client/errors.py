@@ -14,9 +14,11 @@ Statuses: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import ClassVar, Final
 
 import h2.exceptions
 from google.protobuf.message import DecodeError, Message
@@ -183,49 +185,76 @@ def error_from(error: GRPCError) -> RpcError:
     return raised
 
 
-@contextmanager
-def translated(target: str) -> Iterator[None]:
-    """Raise every failure of a call to ``target`` as an ``RpcError``."""
-    try:
-        yield
-    except GRPCError as error:
-        raise error_from(error) from None
-    except TimeoutError as error:  # before OSError, whose subclass it is
-        if error.errno is not None:  # the system's, of a connection that nobody answered
-            raise Unavailable(f"cannot reach {target}: {error.strerror}") from error
-        raise DeadlineExceeded("deadline exceeded") from None
-    except StreamTerminatedError as error:
-        raise Unavailable(f"{target}: {error}") from error
-    except OSError as error:
-        raise Unavailable(f"cannot reach {target}: {error.strerror or error}") from error
-    except h2.exceptions.H2Error as error:
-        raise Unavailable(f"{target}: {str(error) or type(error).__name__}") from error
-    except (
-        ProtocolError,
-        DecodeError,
-        binascii.Error,
-        AssertionError,  # of what a peer can break, such as the length that a message announces
-        NotImplementedError,  # of a compressed message
-    ) as error:
-        raise Internal(f"{target} broke the protocol: {error}") from error
+class _Translation(AbstractContextManager[None]):
+    """Raises a failure as another one.
+
+    A class, as every call has three of these, and ``contextmanager`` makes a generator for each.
+    """
+
+    def __init__(self, translate: Callable[[BaseException], None]) -> None:
+        self._translate = translate
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_value is not None:
+            self._translate(exc_value)
 
 
-@contextmanager
-def arguments_checked() -> Iterator[None]:
+def translated(target: str) -> AbstractContextManager[None]:
+    """Raise every failure of a call to ``target`` as an ``RpcError``; may be entered again."""
+    return _Translation(partial(_raise_translated, target))
+
+
+def _raise_translated(target: str, failure: BaseException) -> None:
+    match failure:
+        case GRPCError():
+            raise error_from(failure) from None
+        case TimeoutError():  # before OSError, whose subclass it is
+            if failure.errno is not None:  # the system's, of a connection that nobody answered
+                raise Unavailable(f"cannot reach {target}: {failure.strerror}") from failure
+            raise DeadlineExceeded("deadline exceeded") from None
+        case StreamTerminatedError():
+            raise Unavailable(f"{target}: {failure}") from failure
+        case OSError():
+            raise Unavailable(f"cannot reach {target}: {failure.strerror or failure}") from failure
+        case h2.exceptions.H2Error():
+            raise Unavailable(f"{target}: {str(failure) or type(failure).__name__}") from failure
+        case (
+            ProtocolError()
+            | DecodeError()
+            | binascii.Error()
+            | AssertionError()  # of what a peer can break, as the length that a message announces
+            | NotImplementedError()  # of a compressed message
+        ):
+            raise Internal(f"{target} broke the protocol: {failure}") from failure
+
+
+def arguments_checked() -> AbstractContextManager[None]:
     """Raise a ``WireError`` about the arguments of a call as ``InvalidArgument``."""
-    try:
-        yield
-    except WireError as error:
-        raise InvalidArgument(str(error), field=error.field) from None
+    return _ARGUMENTS
 
 
-@contextmanager
-def response_checked() -> Iterator[None]:
+def response_checked() -> AbstractContextManager[None]:
     """Raise a ``WireError`` about a response as ``Internal``: the server broke its own schema."""
-    try:
-        yield
-    except WireError as error:
-        raise Internal(f"the response does not match the schema: {error}") from None
+    return _RESPONSE
+
+
+def _raise_argument(failure: BaseException) -> None:
+    if isinstance(failure, WireError):
+        raise InvalidArgument(str(failure), field=failure.field) from None
+
+
+def _raise_response(failure: BaseException) -> None:
+    if isinstance(failure, WireError):
+        raise Internal(f"the response does not match the schema: {failure}") from None
+
+
+_ARGUMENTS: Final = _Translation(_raise_argument)
+_RESPONSE: Final = _Translation(_raise_response)
 
 
 def _violated_field(details: Sequence[Message]) -> str | None:

@@ -23,6 +23,7 @@ from blazerpc.cli.failures import explained, print_error
 from blazerpc.cli.health import SUMMARY
 from blazerpc.cli.health import main as check_health
 from blazerpc.cli.inspect import inspect as inspect_server
+from blazerpc.cli.limits import with_limits
 from blazerpc.cli.load import load_app
 from blazerpc.cli.proto import export_proto
 from blazerpc.cli.report import as_json as report_as_json
@@ -33,6 +34,7 @@ from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
 from blazerpc_client.compare import Verdict
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.messages import Compression
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
@@ -115,6 +117,17 @@ def serve(
     max_message: Annotated[
         int, typer.Option(help="Bytes of a message that is received.", min=0, max=2**31 - 1)
     ] = DEFAULT.max_receive_message,
+    limit: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A limit of BlazeRPC's HTTP/2, as idle_timeout=300 or max_connections=1000; "
+            "may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - Typer reads it, and nobody writes to it
+    compression: Annotated[
+        Compression | None, typer.Option(help="Compress answers for clients that take it.")
+    ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -129,7 +142,8 @@ def serve(
             metrics_host=metrics_host,
             log=LogOptions(level=log_level, format=log_format),
             http=http,
-            limits=Limits(max_receive_message=max_message),
+            limits=with_limits(limit, Limits(max_receive_message=max_message)),
+            compression=compression,
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

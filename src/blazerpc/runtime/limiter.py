@@ -31,6 +31,8 @@ class Slot:
     Code on a thread runs on when its caller is gone, and the limit must hold meanwhile.
     """
 
+    __slots__ = ("_holders", "_left", "_limiter", "_taken")
+
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
         self._taken = time.monotonic()
@@ -52,15 +54,13 @@ class Slot:
     def leave(self) -> None:
         """Give the slot back, now or when nothing holds it any more."""
         self._left = True
-        self._release()
+        if not self._holders:
+            self._limiter.release(time.monotonic() - self._taken)
 
     def _dropped(self) -> None:
         self._holders -= 1
-        self._release()
-
-    def _release(self) -> None:
-        if self._left and not self._holders:
-            self._limiter.release(time.monotonic() - self._taken)
+        if self._left:
+            self.leave()
 
 
 class Limiter:
@@ -117,7 +117,8 @@ class Limiter:
         """Take back a slot that was held for ``duration`` seconds."""
         self._duration.add(duration)
         self.running -= 1
-        self._admit()
+        if self._queue:
+            self._admit()
 
     async def _wait(self, deadline: float | None) -> None:
         self._numbers += 1

@@ -23,6 +23,7 @@ from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.messages import Compression
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -64,9 +65,11 @@ class GRPCServer:
         grace_period: seconds that calls in flight have to finish.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        compression: ``"gzip"`` compresses the answers for clients that take it.
 
     Raises:
-        ConfigurationError: for a negative grace period, or an ``http`` that there is not.
+        ConfigurationError: for a negative grace period, an ``http`` that there is not, or
+            compression by grpclib's, which has none.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class GRPCServer:
         grace_period: float = 5.0,
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        compression: Compression | None = None,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
@@ -84,7 +88,10 @@ class GRPCServer:
             self._http = chosen_http(http)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
+        if compression is not None and self._http == "h2":
+            raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
         self._limits = limits
+        self._compression = compression
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
@@ -141,7 +148,7 @@ class GRPCServer:
             StartupError: when what the handlers start fails.
         """
         keep_large_blocks()
-        server = Listener(self._handlers, self._http, self._limits)
+        server = Listener(self._handlers, self._http, self._limits, self._compression)
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)

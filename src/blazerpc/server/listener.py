@@ -19,7 +19,7 @@ from blazerpc.server.calls import current_call, unimplemented
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
-from blazerpc_client.transport.messages import size_of
+from blazerpc_client.transport.messages import Compression, size_of
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
 from blazerpc_client.wire.codec import Codec
@@ -79,7 +79,13 @@ class _Methods(dict[str, Handler]):
 class Listener(grpclib.server.Server):
     """grpclib's server on either HTTP/2, able to stop listening without cancelling its calls."""
 
-    def __init__(self, handlers: Sequence[IServable], http: Http, limits: Limits) -> None:
+    def __init__(
+        self,
+        handlers: Sequence[IServable],
+        http: Http,
+        limits: Limits,
+        compression: Compression | None = None,
+    ) -> None:
         super().__init__(
             handlers,
             codec=ServerCodec(in_pieces=http == "blaze"),
@@ -90,6 +96,7 @@ class Listener(grpclib.server.Server):
             self.__dispatch__: _DispatchServerEvents = ServerEvents()
         self._http = http
         self._limits = limits
+        self._compression = compression
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
 
     async def bind(
@@ -148,7 +155,11 @@ class Listener(grpclib.server.Server):
     def _own_protocol(self) -> TransportProtocol:
         self.__gc_step__()
         handler = CallHandler(
-            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
+            self._mapping,
+            self._codec,
+            self._status_details_codec,
+            self.__dispatch__,
+            self._compression,
         )
         # grpclib closes it and waits for it, as for its own.
         self._handlers.add(cast(grpclib.server.Handler, handler))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar, cast
+from functools import lru_cache, partial
+from typing import TypeVar, cast
 from weakref import WeakSet
 
 import grpclib.client
@@ -15,14 +16,14 @@ from grpclib.metadata import (
     Deadline,
     _Metadata,
     _MetadataLike,
-    encode_metadata,
+    decode_metadata,
     encode_timeout,
 )
 from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
 from blazerpc_client.call import ClientCall
-from blazerpc_client.transport.headers import Fields
+from blazerpc_client.transport.headers import Fields, encode, encode_metadata
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import ACCEPTED, Outgoing
 from blazerpc_client.transport.owner import StreamHandler
@@ -31,8 +32,6 @@ from blazerpc_client.transport.stream import TransportStream, TruncatedMessageEr
 
 S = TypeVar("S")
 R = TypeVar("R")
-
-_CONSTANT: Final = (("te", "trailers"), ("grpc-accept-encoding", ACCEPTED))
 
 
 class TransportCall(ClientCall[S, R]):
@@ -47,23 +46,42 @@ class TransportCall(ClientCall[S, R]):
         if end and not self._cardinality.client_streaming:
             raise ProtocolError("Unary request requires a message before its end")
         with self._wrapper:
-            connected = await self._channel.__connect__()
-            protocol = cast(TransportProtocol, connected)
-            stream = protocol.create_stream(self._wrapper)
-            await stream.open(await self._fields(), end_stream=end)
-            self._transport_stream = stream
-            # It has what grpclib uses of its own stream, which is no abstract class.
-            self._stream = cast(grpclib.protocol.Stream, stream)
-            self._release_stream = lambda: protocol.release_stream(stream)
-            self.peer: grpclib.protocol.Peer | None = protocol.get_peer()
-            self._send_request_done = True
-            self._end_done = end
+            stream = await self._new_stream()
+            await stream.open(await self._block(), end_stream=end)
+            self._take(stream, end=end)
 
-    async def _fields(self) -> Fields:
-        subtype = self._codec.__content_subtype__
-        # As grpclib does: some servers know only the short form.
-        plain = subtype == "proto"
-        content_type = GRPC_CONTENT_TYPE if plain else f"{GRPC_CONTENT_TYPE}+{subtype}"
+    async def unary(self, message: S) -> R | None:
+        """Make the whole of a unary call: send its message, return the answer if there is one."""
+        async with self:
+            # Once, and not for each of the steps, which are those of a stream.
+            with self._wrapper:
+                stream = await self._new_stream()
+                self._take(stream, end=True)
+                block = await self._block()
+                (message,) = await self._dispatch.send_message(message)
+                data = cast(Outgoing, self._codec.encode(message, self._send_type))
+                await stream.send_request(block, data, stream.connection.limits.max_send_message)
+                return await self._answer(stream)
+
+    async def _new_stream(self) -> TransportStream:
+        connected = await self._channel.__connect__()
+        return cast(TransportProtocol, connected).create_stream(self._wrapper)
+
+    def _take(self, stream: TransportStream, *, end: bool) -> None:
+        """Note that the request is sent on that stream."""
+        protocol = stream.connection
+        self._transport_stream = stream
+        # It has what grpclib uses of its own stream, which is no abstract class.
+        self._stream = cast(grpclib.protocol.Stream, stream)
+        self._release_stream = partial(protocol.release_stream, stream)
+        self.peer: grpclib.protocol.Peer | None = protocol.get_peer()
+        self._send_request_done = True
+        self._end_done = end
+
+    async def _block(self) -> bytes:
+        """Return the header block of the request."""
+        channel = self._channel
+        content_type = _content_type(self._codec.__content_subtype__)
         metadata = self._metadata
         (metadata,) = await self._dispatch.send_request(
             metadata,
@@ -71,19 +89,44 @@ class TransportCall(ClientCall[S, R]):
             deadline=self._deadline,
             content_type=content_type,
         )
-        fields: Fields = (
-            (":method", "POST"),
-            (":scheme", self._channel._scheme),
-            (":path", self._method_name),
-            (":authority", self._channel._authority),
-            ("content-type", content_type),
-            ("user-agent", USER_AGENT),
-            *_CONSTANT,
-        )
+        block = _constant(self._method_name, channel._scheme, channel._authority, content_type)
         if self._deadline is not None:
             timeout = encode_timeout(self._deadline.time_remaining())
-            fields = (*fields, ("grpc-timeout", timeout))
-        return (*fields, *encode_metadata(metadata)) if metadata else fields
+            block += encode((("grpc-timeout", timeout),))
+        return block + encode_metadata(metadata) if metadata else block
+
+    async def _answer(self, stream: TransportStream) -> R | None:
+        """Return the answer of a unary call, which ends with it.
+
+        Raises:
+            GRPCError: for a status that is not OK.
+        """
+        headers = await stream.recv_headers()
+        self._recv_initial_metadata_done = self._recv_trailing_metadata_done = True
+        fields = dict(headers)
+        self._raise_for_status(fields)
+        self._raise_for_content_type(fields)
+        if "grpc-status" in fields:
+            (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(
+                cast(_Metadata, MultiDict())
+            )
+            await self._take_status(headers)
+            return None
+        initial = decode_metadata(headers)
+        (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
+        data = await self._next(stream)
+        await self._take_status(await stream.recv_trailers())
+        return None if data is None else await self._decoded(data)
+
+    async def _take_status(self, trailers: Fields) -> None:
+        status, message, details = self._process_grpc_status(dict(trailers))
+        (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(
+            decode_metadata(trailers),
+            status=status,
+            status_message=message,
+            status_details=details,
+        )
+        self._raise_for_grpc_status(status, message, details)
 
     async def send_message(self, message: S, *, end: bool = False) -> None:
         """Send one message; the first is preceded by the headers."""
@@ -121,20 +164,47 @@ class TransportCall(ClientCall[S, R]):
         if not self._recv_initial_metadata_done:
             await self.recv_initial_metadata()
         with self._wrapper:
-            try:
-                data = await self._transport_stream.recv_message()
-            except TruncatedMessageError:
-                raise ProtocolError("an answer ends before its announced length") from None
-            if data is None:
-                return None
-            # A large one is a memoryview, which protobuf reads as well.
-            received = self._codec.decode(cast(bytes, data), self._recv_type)
-            message: R = (await self._dispatch.recv_message(received))[0]
-            return message
+            data = await self._next(self._transport_stream)
+            return None if data is None else await self._decoded(data)
+
+    async def _next(self, stream: TransportStream) -> bytes | memoryview | None:
+        try:
+            return await stream.recv_message()
+        except TruncatedMessageError:
+            raise ProtocolError("an answer ends before its announced length") from None
+
+    async def _decoded(self, data: bytes | memoryview) -> R:
+        # A large one is a memoryview, which protobuf reads as well.
+        received = self._codec.decode(cast(bytes, data), self._recv_type)
+        message: R = (await self._dispatch.recv_message(received))[0]
+        return message
 
     def abort(self) -> None:
         """Fail whatever waits for the answer."""
         self._transport_stream.terminate("no more requests")
+
+
+@lru_cache(maxsize=256)
+def _content_type(subtype: str) -> str:
+    # As grpclib does: some servers know only the short form.
+    return GRPC_CONTENT_TYPE if subtype == "proto" else f"{GRPC_CONTENT_TYPE}+{subtype}"
+
+
+@lru_cache(maxsize=1024)
+def _constant(path: str, scheme: str, authority: str, content_type: str) -> bytes:
+    """Return the header block of what is the same in all requests for an rpc."""
+    return encode(
+        (
+            (":method", "POST"),
+            (":scheme", scheme),
+            (":path", path),
+            (":authority", authority),
+            ("content-type", content_type),
+            ("user-agent", USER_AGENT),
+            ("te", "trailers"),
+            ("grpc-accept-encoding", ACCEPTED),
+        )
+    )
 
 
 class _ChannelHandler(StreamHandler):

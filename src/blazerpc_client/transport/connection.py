@@ -125,12 +125,41 @@ class Connection(Receiver):
             raise ConnectionClosed("the connection takes no more calls")
         if len(self._streams) >= self.peer.max_concurrent_streams:
             raise TooManyStreams
+        stream_id = self._begin_own().id
+        self.send_headers(stream_id, block, end_stream)
+        return stream_id
+
+    def send_request(self, headers: bytes, data: bytes) -> int | None:
+        """Begin a request, and send all of it, if it can go at once; return its stream if it did.
+
+        Nearly every unary request can: windows have room, and the peer takes another stream.
+        """
+        size = len(data)
+        if (
+            size > min(self.peer.initial_window_size, self._window.size, DEFAULT_FRAME)
+            or len(headers) > DEFAULT_FRAME
+            or len(self._streams) >= self.peer.max_concurrent_streams
+            or self._next_id > frames.STREAM_MASK
+            or not self.accepts_streams
+            or self._tell_table
+        ):
+            return None
+        self._end_batch()
+        stream = self._begin_own()
+        stream.state = State.HALF_CLOSED_LOCAL
+        stream.send.size -= size
+        self._window.size -= size
+        self.queued += size
+        self._out.append(frames.request(stream.id, headers, data))
+        self._strikes.reset()
+        return stream.id
+
+    def _begin_own(self) -> StreamState:
         stream_id = self._next_id
         self._next_id += 2  # RFC 9113, section 5.1.1
         self._highest_own = stream_id
-        self._streams[stream_id] = self._new_stream(stream_id)
-        self.send_headers(stream_id, block, end_stream)
-        return stream_id
+        self._streams[stream_id] = stream = self._new_stream(stream_id)
+        return stream
 
     def send_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         """Send a header block: headers, or trailers with ``end_stream``.

@@ -102,6 +102,18 @@ def headers(stream_id: int, block: bytes, end_stream: bool, max_frame: int) -> b
     return b"".join(frames)
 
 
+def request(stream_id: int, headers: bytes, data: bytes) -> bytes:
+    """Return HEADERS and the DATA that ends the stream's side, each of one frame."""
+    return b"".join(
+        (
+            head(len(headers), FrameType.HEADERS, END_HEADERS, stream_id),
+            headers,
+            head(len(data), FrameType.DATA, END_STREAM, stream_id),
+            data,
+        )
+    )
+
+
 def answer(stream_id: int, headers: bytes, data: bytes, trailers: bytes) -> bytes:
     """Return HEADERS, DATA and the HEADERS that end the stream, each of one frame."""
     return b"".join(

@@ -206,12 +206,6 @@ def encode(fields: Iterable[tuple[str, str]]) -> bytes:
     return b"".join([_encode_field(name, value) for name, value in fields])
 
 
-@lru_cache(maxsize=256)
-def encode_once(fields: Fields) -> bytes:
-    """Return the same as ``encode``, for fields that will be sent again."""
-    return encode(fields)
-
-
 def encode_metadata(metadata: Mapping[str, str | bytes]) -> bytes:
     """Return a header block of metadata, as ``encode``.
 

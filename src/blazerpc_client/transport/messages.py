@@ -11,12 +11,15 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from blazerpc_client.wire.large import LARGE, data_offset
+
+#: What can be asked for.
+Compression: TypeAlias = Literal["gzip"]
 
 IDENTITY: Final = "identity"
 GZIP: Final = "gzip"

@@ -176,6 +176,16 @@ class TransportProtocol(asyncio.Protocol):
                 self.flush_soon()
                 return stream_id
 
+    def send_request(self, stream: TransportStream, block: bytes, data: bytes) -> int | None:
+        """Send a whole request, if it can go at once; return the stream if it did."""
+        if not self.can_write or self.is_closing():
+            return None
+        stream_id = self.core.send_request(block, data)
+        if stream_id is not None:
+            self._register(stream_id, stream)
+            self.flush_end()
+        return stream_id
+
     def release(self, stream_id: int, count: int) -> None:
         """Give the peer back the window of data that was read."""
         self.core.release(stream_id, count)

@@ -155,6 +155,10 @@ class Receiver(Control):
         if length == padding and not flags & END_STREAM:
             self._idle()
         end_stream = bool(flags & END_STREAM)
+        end = begin + length
+        if end <= len(view) and not padding:  # nearly always
+            self._whole_data(stream_id, view[begin:end], end_stream)
+            return end
         self._data = _PartialData(
             stream_id, length - padding, max(0, padding - 1), end_stream, open=True
         )
@@ -164,6 +168,19 @@ class Receiver(Control):
             self._stream_fault(stream_id, error)
         self._release(stream_id, padding)
         return self._more_data(view, begin)
+
+    def _whole_data(self, stream_id: int, data: memoryview, end_stream: bool) -> None:
+        """Pass on a DATA frame that is there from its begin to its end."""
+        try:
+            self._accept_data(stream_id, len(data))
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                self._release(stream_id, len(data))
+            else:
+                self._pass_on(stream, data, end_stream)
+        except StreamFault as error:
+            self._release(stream_id, len(data))
+            self._stream_fault(stream_id, error)
 
     def _accept_data(self, stream_id: int, length: int) -> None:
         stream = self._stream(stream_id)
@@ -188,7 +205,7 @@ class Receiver(Control):
             self._release(frame.stream_id, end - position)
         elif frame.left == 0 or end > position:
             try:
-                self._pass_on(stream, view[position:end])
+                self._pass_on(stream, view[position:end], frame.left == 0 and frame.end_stream)
             except StreamFault as error:
                 self._release(frame.stream_id, end - position)
                 self._stream_fault(frame.stream_id, error)
@@ -200,9 +217,7 @@ class Receiver(Control):
             frame.open = frame.padding > 0
         return end
 
-    def _pass_on(self, stream: StreamState, data: memoryview) -> None:
-        frame = self._data
-        end = frame.left == 0 and frame.end_stream
+    def _pass_on(self, stream: StreamState, data: memoryview, end: bool) -> None:
         if stream.expected is not None:
             self._count(stream, len(data), end)
         if end:

@@ -30,7 +30,14 @@ from multidict import MultiDict
 
 from blazerpc_client.transport.errors import ErrorCode
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
-from blazerpc_client.transport.messages import ACCEPTED, GZIP, IDENTITY, Outgoing, small_frame
+from blazerpc_client.transport.messages import (
+    ACCEPTED,
+    GZIP,
+    IDENTITY,
+    Compression,
+    Outgoing,
+    small_frame,
+)
 from blazerpc_client.transport.owner import StreamHandler
 from blazerpc_client.transport.requests import Refusal, Request, read_request
 from blazerpc_client.transport.stream import TransportStream, TruncatedMessageError
@@ -222,13 +229,13 @@ class CallHandler(StreamHandler):
         codec: CodecBase,
         status_details_codec: StatusDetailsCodecBase | None,
         dispatch: _DispatchServerEvents,
-        compression: str | None = None,
+        compression: Compression | None = None,
     ) -> None:
         self.closing: bool = False
         self.codec: CodecBase = codec
         self.status_details_codec: StatusDetailsCodecBase | None = status_details_codec
         self.dispatch: _DispatchServerEvents = dispatch
-        self.compression: str | None = compression
+        self.compression: Compression | None = compression
         self._mapping = mapping
         self._subtype = codec.__content_subtype__
         #: The header block of an answer, by the encoding of its messages.

@@ -10,8 +10,9 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.utils import Wrapper
 
 from blazerpc_client.transport.errors import ErrorCode, StreamClosed
-from blazerpc_client.transport.headers import Fields, encode, encode_once
+from blazerpc_client.transport.headers import Fields, encode
 from blazerpc_client.transport.messages import (
+    IDENTITY,
     MessageReader,
     Outgoing,
     check_encoding,
@@ -231,10 +232,26 @@ class TransportStream:
         finally:
             self._reading = False
 
-    async def open(self, fields: Fields, *, end_stream: bool) -> None:
+    async def open(self, block: bytes, *, end_stream: bool) -> None:
         """Begin a request, as soon as the peer allows another stream."""
         await self.connection.writable()
-        self.id = await self.connection.open_stream(self, encode_once(fields), end_stream)
+        self.id = await self.connection.open_stream(self, block, end_stream)
+
+    async def send_request(self, block: bytes, message: Outgoing, limit: int) -> None:
+        """Send a request of one message.
+
+        Raises:
+            GRPCError: for a message beyond ``limit``.
+            StreamTerminatedError: when the stream is closed.
+        """
+        small = small_frame(message, limit, IDENTITY)
+        if small is not None:
+            stream_id = self.connection.send_request(self, block, small)
+            if stream_id is not None:
+                self.id = stream_id
+                return
+        await self.open(block, end_stream=False)
+        await self.send_message(message, limit=limit, end=True)
 
     async def send_headers(
         self, headers: Sequence[tuple[str, str]], end_stream: bool = False
@@ -265,7 +282,7 @@ class TransportStream:
         return sent
 
     async def send_message(
-        self, message: Outgoing, *, limit: int, encoding: str = "identity", end: bool = False
+        self, message: Outgoing, *, limit: int, encoding: str = IDENTITY, end: bool = False
     ) -> None:
         """Send one message, as fast as the peer reads.
 

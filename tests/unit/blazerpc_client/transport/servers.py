@@ -15,6 +15,7 @@ from grpclib.protocol import H2Protocol
 
 from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.limits import Limits
+from blazerpc_client.transport.messages import Compression
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
 from blazerpc_client.transport.stream import TransportStream
@@ -41,7 +42,7 @@ class RawCodec(CodecBase):
 class Served(grpclib.server.Server):
     """One function as all four kinds of rpc, at ``/t.T/UU`` to ``/t.T/SS``."""
 
-    def __init__(self, function: Function, limits: Limits, compression: str | None) -> None:
+    def __init__(self, function: Function, limits: Limits, compression: Compression | None) -> None:
         super().__init__([], codec=RawCodec())
         self._mapping = {
             "/t.T/UU": Handler(function, Cardinality.UNARY_UNARY, bytes, bytes),
@@ -68,7 +69,7 @@ class Served(grpclib.server.Server):
 
 @asynccontextmanager
 async def serving(
-    function: Function, limits: Limits | None = None, compression: str | None = None
+    function: Function, limits: Limits | None = None, compression: Compression | None = None
 ) -> AsyncIterator[Served]:
     server = Served(function, limits or Limits(), compression)
     with socket.create_server(("127.0.0.1", 0)) as listener:

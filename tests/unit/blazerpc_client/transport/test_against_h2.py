@@ -198,3 +198,25 @@ def test_settings_of_h2_are_kept(client: bool, table: int) -> None:
     for _ in range(3):
         ends.call(((), b"request", (), b"response", ()))
     assert not failures(pair.our_events)
+
+
+@given(EXTRA, st.binary(max_size=16 << 10), EXTRA, st.binary(max_size=16 << 10), EXTRA)
+def test_a_whole_request_and_a_whole_answer(
+    asked: Fields, request: bytes, answered: Fields, response: bytes, ended: Fields
+) -> None:
+    client, server = Pair(client=True), Pair(client=False)
+    assert client.ours.send_request(encode((*REQUEST, *asked)), request) == 1
+    client.exchange()
+    assert theirs(client.their_events, 1) == ([(*REQUEST, *asked)], request)
+    assert any(isinstance(event, h2.events.StreamEnded) for event in client.their_events)
+    server.theirs.send_headers(1, REQUEST, end_stream=True)
+    server.exchange()
+    blocks = encode((*RESPONSE, *answered)), encode((*TRAILERS, *ended))
+    assert server.ours.send_answer(1, blocks[0], response, blocks[1])
+    server.exchange()
+    assert theirs(server.their_events, 1) == (
+        [(*RESPONSE, *answered), (*TRAILERS, *ended)],
+        response,
+    )
+    assert any(isinstance(event, h2.events.StreamEnded) for event in server.their_events)
+    assert not failures([*client.our_events, *server.our_events])

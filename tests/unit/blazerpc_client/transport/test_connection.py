@@ -399,6 +399,28 @@ def test_a_peer_that_wants_a_smaller_table_is_told_that_ours_is_empty() -> None:
     assert blocks == [b"\x20" + encode(RESPONSE), encode(TRAILERS)]
 
 
+def test_a_whole_request_is_sent_only_when_all_of_it_can_go() -> None:
+    block = encode(REQUEST)
+    small = client(settings={Setting.MAX_CONCURRENT_STREAMS: 1, Setting.INITIAL_WINDOW_SIZE: 3})
+    assert small.send_request(block, b"1234") is None
+    assert small.send_request(block, b"123") == 1
+    assert small.send_request(block, b"") is None  # a second stream
+    kinds = [(kind, flags, stream) for kind, flags, stream, _ in frames_in(sent(small))]
+    assert kinds == [
+        (FrameType.HEADERS, END_HEADERS, 1),
+        (FrameType.DATA, END_STREAM, 1),
+    ]
+    with pytest.raises(StreamClosed):
+        small.send_headers(1, encode(TRAILERS), end_stream=True)  # this side has ended
+    assert client().send_request(block, bytes(16 << 10 | 1)) is None  # more than one frame
+    assert client().send_request(block * 300, b"") is None
+    # Its table has to be told of in the block.
+    assert client(settings={Setting.HEADER_TABLE_SIZE: 0}).send_request(block, b"") is None
+    leaving = client()
+    leaving.receive(frame(FrameType.GOAWAY, 0, 0, bytes(8)), 0)
+    assert leaving.send_request(block, b"") is None
+
+
 # GOAWAY (RFC 9113, section 6.8).
 
 

@@ -15,7 +15,6 @@ from blazerpc_client.transport.headers import (
     check_response,
     check_trailers,
     encode,
-    encode_once,
 )
 from tests.unit.blazerpc_client.transport.peers import REQUEST, RESPONSE, TRAILERS
 
@@ -51,7 +50,6 @@ def test_what_is_encoded_hpack_reads_and_no_table_changes(fields: Fields) -> Non
     block = encode((*REQUEST, *fields))
     assert read_by_hpack(decoder, block) == (*REQUEST, *fields)
     assert not decoder.header_table.dynamic_entries
-    assert encode_once((*REQUEST, *fields)) == block
 
 
 @given(st.lists(FIELDS, max_size=8), st.booleans())
