@@ -14,7 +14,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The oldest mypy that is supported, beside the newest: tests run both.
 OLDEST_MYPY := 1.15.0
 
-.PHONY: setup frameworks peers demo test test-tensorflow test-peers fuzz check stubs bench format clean
+# What is compared with runs in environments of its own, of pinned packages.
+COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/.ready,\
+	$(wildcard benchmarks/sidebyside/environments/*.txt))
+
+.PHONY: setup frameworks peers demo test test-tensorflow test-peers fuzz check stubs bench bench-peers bench-sidebyside \
+	format clean
 
 setup: $(READY)
 
@@ -96,6 +101,17 @@ bench: setup
 	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.batching $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.workers $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.sidebyside $(BENCH_ARGS)
+
+bench-sidebyside: bench-peers
+	$(BIN)/python -m benchmarks.sidebyside $(BENCH_ARGS)
+
+bench-peers: setup $(COMPARED)
+
+$(VENV)/bench/%/.ready: benchmarks/sidebyside/environments/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 format: setup
 	$(BIN)/ruff check --fix .
