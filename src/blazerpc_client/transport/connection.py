@@ -35,7 +35,7 @@ _MAX_BATCH: Final = frames.HEAD_SIZE + DEFAULT_FRAME
 #: What a GOAWAY names that only announces another (RFC 9113, section 6.8).
 _ANY_STREAM: Final = frames.STREAM_MASK
 
-#: WINDOW_UPDATEs that a peer may send for each frame it was sent: some send one for each read.
+#: WINDOW_UPDATEs that a peer may send for what it is sent at a time: some send one for each read.
 _UPDATES: Final = 100
 
 
@@ -153,6 +153,7 @@ class Connection(Receiver):
         stream.send.size -= size
         self._window.size -= size
         self.queued += size
+        self._updates += _UPDATES
         self._out.append(frames.request(stream.id, headers, data))
         self._strikes.reset()
         return stream.id
@@ -242,6 +243,7 @@ class Connection(Receiver):
         del self._streams[stream_id]
         self._window.size -= size
         self.queued += size
+        self._updates += _UPDATES
         self._out.append(frames.answer(stream_id, headers, data, trailers))
         self._strikes.reset()
         return True
@@ -261,6 +263,7 @@ class Connection(Receiver):
                 return False
             batch = self._begin_batch(stream)
         batch.frame += data
+        self._updates += _UPDATES  # for each message that is read
         stream.send.size -= size
         self._window.size -= size
         self.queued += size

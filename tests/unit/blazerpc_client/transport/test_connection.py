@@ -568,6 +568,22 @@ def test_window_updates_for_what_was_sent_are_no_flood() -> None:
     assert fault(connection, frames.window_update(1, 1)) is ErrorCode.ENHANCE_YOUR_CALM
 
 
+def test_nor_are_those_for_what_was_sent_at_once() -> None:
+    connection = server(Limits(idle_frames=FEW))
+    updates = frames.window_update(0, 1) * 100
+    for stream_id in range(1, 41, 2):
+        connection.receive(request(stream_id, end=True), 0)
+        if stream_id % 4 == 1:
+            assert connection.send_answer(stream_id, encode(RESPONSE), b"12345", encode(TRAILERS))
+        else:
+            assert connection.send_small(stream_id, b"12345")
+        assert not failures(connection.receive(updates, 0))
+    asking = client(Limits(idle_frames=FEW))
+    for _ in range(20):
+        assert asking.send_request(encode(REQUEST), b"12345")
+        assert not failures(asking.receive(updates, 0))
+
+
 def test_keepalive_pings_too_often_without_calls() -> None:
     connection = server(Limits(min_ping_interval=10, max_ping_strikes=2))
     ping = frame(6, 0, 0, bytes(8))
