@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
@@ -18,6 +18,8 @@ from blazerpc.config import (
 )
 from blazerpc.context import AppState
 from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
+from blazerpc.oip.protocol import SCHEMA as OIP_SCHEMA
+from blazerpc.oip.service import OpenInferenceService
 from blazerpc.runtime.executor import described, is_ours
 from blazerpc.runtime.model import stem
 from blazerpc.runtime.registry import ModelRegistry, naming
@@ -25,7 +27,11 @@ from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
+from blazerpc_client.schema import Schema
 from blazerpc_client.transport.choice import Http
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -256,8 +262,13 @@ class BlazeApp:
             observe=[each.observe_model for each in middleware],
         )
         names = model_names(self.registry.list_models())
-        health = build_health_service([servicer], names, serving=False)
-        handlers = build_reflection_service([servicer, health], servicer.schema)
+        services: list[IServable] = [servicer]
+        schema = servicer.schema
+        if options.oip:
+            services.append(OpenInferenceService(servicer, self.name))
+            schema = Schema([*schema.files, *OIP_SCHEMA.files])
+        health = build_health_service(services, names, serving=False)
+        handlers = build_reflection_service([*services, health], schema)
         return GRPCServer(
             handlers,
             middleware=middleware,

@@ -108,6 +108,7 @@ class ServeOptions:
         limits: what clients may ask of BlazeRPC's HTTP/2.
         compression: ``"gzip"`` compresses the messages of answers for clients that take it,
             where that makes them shorter; BlazeRPC's HTTP/2 only.
+        oip: whether clients of the Open Inference Protocol can call the models, too.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -125,6 +126,7 @@ class ServeOptions:
     http: Http | None = None
     limits: Limits = DEFAULT
     compression: Compression | None = None
+    oip: bool = True
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")

@@ -128,6 +128,9 @@ def serve(
     compression: Annotated[
         Compression | None, typer.Option(help="Compress answers for clients that take it.")
     ] = None,
+    oip: Annotated[
+        bool, typer.Option("--oip/--no-oip", help="Serve the Open Inference Protocol, too.")
+    ] = True,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -144,6 +147,7 @@ def serve(
             http=http,
             limits=with_limits(limit, Limits(max_receive_message=max_message)),
             compression=compression,
+            oip=oip,
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

@@ -17,7 +17,6 @@ from grpclib.exceptions import GRPCError
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
-from blazerpc.server.health import HealthService
 from blazerpc.server.listener import Listener
 from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("blazerpc.server")
 
 #: Answered while draining, too.
-_HEALTH: Final = "/grpc.health.v1.Health/"
+_HEALTH: Final = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/Server")
 
 #: Calls that last as long as their client likes: a drain does not wait for them.
-_ENDLESS: Final = (f"{_HEALTH}Watch", "/grpc.reflection.")
+_ENDLESS: Final = ("/grpc.health.v1.Health/Watch", "/grpc.reflection.")
 
 #: Seconds that cancelled calls have to clean up.
 _CLEANUP: Final = 1.0
@@ -50,6 +49,13 @@ class _Lifecycle(Protocol):
     async def startup(self) -> None: ...
 
     async def shutdown(self) -> None: ...
+
+
+@runtime_checkable
+class _TellsHealth(Protocol):
+    """A handler that tells clients whether the server takes calls."""
+
+    def set_serving(self, serving: bool) -> None: ...
 
 
 class GRPCServer:
@@ -230,7 +236,7 @@ class GRPCServer:
 
     def _say_serving(self, serving: bool) -> None:
         for handler in self._handlers:
-            if isinstance(handler, HealthService):
+            if isinstance(handler, _TellsHealth):
                 handler.set_serving(serving)
 
     async def _start_handlers(self) -> None:
