@@ -33,7 +33,7 @@ class Point:
 def _register(kind: type[np.generic]) -> None:
     array = Annotated[npt.NDArray[kind], Tensor("n", "m")]  # type: ignore[valid-type]  # at run time
 
-    def back(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # annotated below
+    def back(x: object) -> object:
         return x
 
     back.__annotations__ = {"x": array, "return": array}
@@ -148,6 +148,9 @@ async def hold(until: str) -> str:
     return "released"
 
 
+app.model("hold-in-turn", max_concurrency=1)(hold)
+
+
 @app.model("fail")
 def fail(how: str) -> int:
     if how == "type":
@@ -158,7 +161,7 @@ def fail(how: str) -> int:
 @app.model("who")
 def who(name: str, context: Context) -> str:
     context.set_trailing_metadata("x-answer", name)
-    return f"{context.metadata['x-caller']} calls {context.method}"
+    return f"{context.metadata['x-caller']!r} calls {context.method}"
 
 
 @app.model("nested")

@@ -20,6 +20,7 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from blazerpc_client import BlazeClient
 from tests.conftest import ServerProcess, StartServer
 from tests.integration.conftest import logged
 
@@ -75,7 +76,7 @@ def refusal(call: Callable[..., object], *arguments: Any, **options: Any) -> tup
     """Return status and text of a call of Triton's client that fails."""
     with pytest.raises(InferenceServerException) as caught:
         call(*arguments, **options)
-    return caught.value.status().removeprefix("StatusCode."), caught.value.message()
+    return caught.value.status().removeprefix("StatusCode."), str(caught.value.message())
 
 
 def test_the_server_tells_that_it_lives_and_what_it_is(
@@ -378,7 +379,7 @@ def test_wrong_contents_are_named(
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(request_)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details().startswith(text)
+    assert (caught.value.details() or "").startswith(text)
 
 
 def test_typed_and_raw_contents_of_one_input_are_refused(stub: Any) -> None:
@@ -391,7 +392,7 @@ def test_typed_and_raw_contents_of_one_input_are_refused(stub: Any) -> None:
 
 def test_bytes_that_are_no_request_are_refused(server: ServerProcess) -> None:
     with grpc.insecure_channel(server.target) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        call: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"\x0a\x05ab")
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -419,7 +420,7 @@ def test_metadata_reaches_the_model_and_comes_back(stub: Any) -> None:
     name = service_pb2.InferTensorContents(bytes_contents=[b"you"])
     request.inputs.add(name="name", datatype="BYTES", shape=[1], contents=name)
     answer, call = stub.ModelInfer.with_call(request, metadata=[("x-caller", "I")])
-    text = b"I calls /inference.GRPCInferenceService/ModelInfer"
+    text = b"'I' calls /inference.GRPCInferenceService/ModelInfer"
     assert result(triton.InferResult(answer)).tolist() == [text]
     trailing = dict(call.trailing_metadata())
     assert trailing["x-answer"] == "you"
@@ -428,8 +429,6 @@ def test_metadata_reaches_the_model_and_comes_back(stub: Any) -> None:
 
 async def test_one_batch_is_of_both_kinds_of_requests(server: ServerProcess) -> None:
     """The model tells how many rows its batch has: more than any request has."""
-    from blazerpc_client import BlazeClient
-
     zeros = np.zeros((1, 2), np.float32)
     async with (
         triton_aio.InferenceServerClient(server.target) as client,
@@ -440,6 +439,7 @@ async def test_one_batch_is_of_both_kinds_of_requests(server: ServerProcess) -> 
         async with asyncio.timeout(30):
             # Which requests meet is not for the test to say; that some do is soon seen.
             while not any(a == b == 2 for a, b in sizes):
+                own: Any
                 open_, own = await asyncio.gather(
                     client.infer("add", inputs(x=zeros)), typed_client.predict("add", x=zeros)
                 )
@@ -463,6 +463,21 @@ async def test_a_full_queue_refuses(start_server: StartServer, tmp_path: Path) -
         with pytest.raises(InferenceServerException) as caught:
             await client.infer("hold", inputs(until=str(until)))
         assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+        until.touch()
+        assert result(await first).tolist() == [b"released"]
+
+
+async def test_a_request_waits_no_longer_than_its_timeout(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(APP)
+    until = tmp_path / "until"
+    async with triton_aio.InferenceServerClient(server.target) as client:
+        first = asyncio.create_task(client.infer("hold-in-turn", inputs(until=str(until))))
+        await logged(server, "holding")
+        with pytest.raises(InferenceServerException) as caught:
+            await client.infer("hold-in-turn", inputs(until=str(until)), timeout=100_000)
+        assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
         until.touch()
         assert result(await first).tolist() == [b"released"]
 

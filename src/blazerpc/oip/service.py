@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from importlib import metadata
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from blazerpc.codegen.servicer import (
     new_request,
     receive,
 )
-from blazerpc.exceptions import BlazeRPCError
+from blazerpc.exceptions import BlazeRPCError, DeadlineExceededError
 from blazerpc.oip.models import Models, OfferedModel
 from blazerpc.oip.protocol import (
     SERVICE_NAME,
@@ -39,7 +39,7 @@ from blazerpc_client.wire.tensors import Dims
 
 # Parameters of requests and responses, all Triton's:
 # https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_parameters.md
-# The microseconds that a request may wait for.
+# The microseconds that a request may take.
 _TIMEOUT: Final = "timeout"
 # Whether a stream of results ends with a response that says so and has no outputs.
 _WANTS_FINAL: Final = "triton_enable_empty_final_response"
@@ -123,7 +123,8 @@ class OpenInferenceService:
                     raise GRPCError(Status.UNIMPLEMENTED, text)
                 what = model.what
                 self._read(stream, "ModelInfer", model, infer, request)
-                result = await model.runner.call(request)
+                async with _within(_timeout(infer)):
+                    result = await model.runner.call(request)
                 response = InferResponse()
                 model.begin(response, infer)
                 raw = model.add_output(response, result, request.dims)
@@ -148,7 +149,8 @@ class OpenInferenceService:
                 try:
                     model = self._find(infer)
                     what = model.what
-                    await self._serve(stream, model, infer)
+                    async with _within(_timeout(infer)):
+                        await self._serve(stream, model, infer)
                 finally:
                     slot.leave()
             except (GRPCError, BlazeRPCError) as failure:
@@ -204,11 +206,8 @@ class OpenInferenceService:
         if model.runner.dependencies.need_context:
             request.context = context_of(stream, f"/{SERVICE_NAME}/{rpc}", self._state)
         now = request.arrived = time.monotonic()
-        limits = []
-        if stream.deadline is not None:
-            limits.append(stream.deadline.time_remaining())
-        if (microseconds := _timeout(infer)) is not None:
-            limits.append(microseconds / 1e6)
+        deadline = None if stream.deadline is None else stream.deadline.time_remaining()
+        limits = [limit for limit in (deadline, _timeout(infer)) if limit is not None]
         request.deadline = now + min(limits) if limits else None
         request.arguments = model.arguments(infer, request.dims)
 
@@ -218,13 +217,31 @@ def _infer_request(message: object) -> InferRequest:
     return message
 
 
-def _timeout(infer: InferRequest) -> int | None:
+@asynccontextmanager
+async def _within(seconds: float | None) -> AsyncIterator[None]:
+    """Give a request no more time than it wants.
+
+    Raises:
+        DeadlineExceededError: when that is over.
+    """
+    waiting = asyncio.timeout(seconds)
+    try:
+        async with waiting:
+            yield
+    except TimeoutError:
+        if not waiting.expired():
+            raise
+        raise DeadlineExceededError("the request's timeout is over") from None
+
+
+def _timeout(infer: InferRequest) -> float | None:
+    """Return the seconds that a request may take, None for any time."""
     parameters = infer.message.parameters
     if _TIMEOUT not in parameters:
         return None
     parameter = parameters[_TIMEOUT]
     value: int = parameter.int64_param or parameter.uint64_param
-    return value if value > 0 else None
+    return value / 1e6 if value > 0 else None
 
 
 async def _send(
