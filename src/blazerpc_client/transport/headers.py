@@ -224,8 +224,12 @@ def encode_metadata(metadata: Mapping[str, str | bytes]) -> bytes:
             data = value.encode("ascii")
         else:
             raise TypeError(f"the metadata of {key!r} has a {type(value).__name__} as its value")
+        size = len(data)
         block += name
-        block += _integer(len(data), 7)
+        if size < 0x7F:  # as _integer has it
+            block.append(size)
+        else:
+            block += _integer(size, 7)
         block += data
     return bytes(block)
 

@@ -261,9 +261,6 @@ class CallHandler(StreamHandler):
         request, method = known
         task = self._loop.create_task(self._serve(stream, method, request))
         self._tasks[stream] = task
-        # Not at the end of the coroutine: one that is cancelled before its first step, as of a
-        # request that came together with its reset, has no end.
-        task.add_done_callback(partial(self._done, stream))
 
     def _read(self, headers: Fields) -> tuple[Request, grpclib.const.Handler] | Refusal:
         """Return what the headers ask for, and what serves it."""
@@ -281,7 +278,7 @@ class CallHandler(StreamHandler):
         if task is not None:
             task.cancel()
             self._cancelled.add(task)
-            task.add_done_callback(self._cancelled.discard)
+            task.add_done_callback(partial(self._cancelled_done, stream))
 
     def close(self) -> None:
         """Cancel the tasks of all calls."""
@@ -298,8 +295,10 @@ class CallHandler(StreamHandler):
         """Return whether no task is left."""
         return not self._tasks and not self._cancelled
 
-    def _done(self, stream: TransportStream, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(stream, None)
+    def _cancelled_done(self, stream: TransportStream, task: asyncio.Task[None]) -> None:
+        self._cancelled.discard(task)
+        # Here too: a task that is cancelled before its first step, as of a request that came
+        # together with its reset, has not come to the end of ``_serve``.
         stream.connection.release_stream(stream)
 
     async def _serve(
@@ -323,6 +322,9 @@ class CallHandler(StreamHandler):
             log.exception("Application error")
         except Exception:
             log.exception("Server error")
+        finally:
+            self._tasks.pop(stream, None)
+            stream.connection.release_stream(stream)
 
     async def _run(
         self,
