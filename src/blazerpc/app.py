@@ -32,6 +32,10 @@ from blazerpc_client.transport.choice import Http
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
+    from starlette.applications import Starlette
+
+    from blazerpc.rest.server import RestServer
+    from blazerpc.server.listener import Listener
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -269,14 +273,38 @@ class BlazeApp:
             schema = Schema([*schema.files, *OIP_SCHEMA.files])
         health = build_health_service(services, names, serving=False)
         handlers = build_reflection_service([*services, health], schema)
+        face = None if options.http_port is None else self._rest(options, servicer.schema)
         return GRPCServer(
             handlers,
+            face=face,
             middleware=middleware,
             grace_period=options.grace_period,
             http=options.http,
             limits=options.limits,
             compression=options.compression,
         )
+
+    def _rest(self, options: ServeOptions, schema: Schema) -> RestServer:
+        """Return the HTTP face.
+
+        Raises:
+            ConfigurationError: without the extra.
+        """
+        try:
+            from blazerpc.rest.routes import Routes
+            from blazerpc.rest.server import RestServer
+        except ModuleNotFoundError as error:
+            text = f"HTTP needs {error.name}; pip install 'blazerpc[http]'"
+            raise ConfigurationError(text) from None
+        models = self.registry.list_models()
+
+        def app(listener: Listener) -> Starlette:
+            limit = options.limits.max_receive_message
+            routes = Routes(listener, models, schema, title=self.name, oip=options.oip, limit=limit)
+            return routes.app()
+
+        assert options.http_port is not None
+        return RestServer(app, options.http_port)
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:
         """Return the middleware, with what the options ask for and it lacks."""

@@ -128,6 +128,10 @@ def serve(
     compression: Annotated[
         Compression | None, typer.Option(help="Compress answers for clients that take it.")
     ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="Port of HTTP with JSON, of one process; needs the extra 'http'."),
+    ] = None,
     oip: Annotated[
         bool, typer.Option("--oip/--no-oip", help="Serve the Open Inference Protocol, too.")
     ] = True,
@@ -148,6 +152,7 @@ def serve(
             limits=with_limits(limit, Limits(max_receive_message=max_message)),
             compression=compression,
             oip=oip,
+            http_port=http_port,
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

@@ -102,7 +102,7 @@ class TensorCodec(ABC):
             return b""
         values = getattr(contents, self._typed)
         if self.datatype == BYTES:
-            return _joined(values)
+            return joined(values)
         dtype = dtype_of(self.dtype)
         if dtype.itemsize >= 4 or dtype.kind == "b":
             return np.array(values, dtype).tobytes()
@@ -199,9 +199,9 @@ class ListCodec(TensorCodec):
 
     def _packed(self, values: Sequence[Any]) -> bytes:
         if self.dtype == "string":
-            return _joined([value.encode() for value in values])
+            return joined([value.encode() for value in values])
         if self.dtype == "bytes":
-            return _joined(values)
+            return joined(values)
         array: npt.NDArray[Any] = np.array(values, dtype_of(self.dtype).newbyteorder("<"))
         return array.tobytes()
 
@@ -223,6 +223,6 @@ class ScalarCodec(ListCodec):
         return (1,), self._packed([self._element.check(value)])
 
 
-def _joined(elements: Sequence[bytes]) -> bytes:
+def joined(elements: Sequence[bytes]) -> bytes:
     """Return elements as raw contents have them: each behind its length in 4 bytes."""
     return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))

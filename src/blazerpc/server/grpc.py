@@ -58,6 +58,26 @@ class _TellsHealth(Protocol):
     def set_serving(self, serving: bool) -> None: ...
 
 
+class Face(Protocol):
+    """Another way to call what a server has; its calls are of the same ``CallTracker``."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+
+    def bind(self, host: str) -> None:
+        """Take an address, or raise ``ConfigurationError``."""
+
+    def accept(self, listener: Listener) -> None:
+        """Accept calls, for what serves those of the listener."""
+
+    def stop_listening(self) -> None:
+        """Accept no more connections; calls in flight go on."""
+
+    async def close(self) -> None:
+        """End what is open."""
+
+
 class GRPCServer:
     """Serves grpclib handlers until it is stopped, or the process gets SIGINT or SIGTERM.
 
@@ -72,6 +92,7 @@ class GRPCServer:
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
         compression: ``"gzip"`` compresses the answers for clients that take it.
+        face: takes calls in another way, for the same handlers.
 
     Raises:
         ConfigurationError: for a negative grace period, an ``http`` that there is not, or
@@ -87,6 +108,7 @@ class GRPCServer:
         http: Http | None = None,
         limits: Limits = DEFAULT,
         compression: Compression | None = None,
+        face: Face | None = None,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
@@ -98,6 +120,7 @@ class GRPCServer:
             raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
         self._limits = limits
         self._compression = compression
+        self._face = face
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
@@ -115,6 +138,11 @@ class GRPCServer:
         if self._server is None:
             raise RuntimeError("the server does not listen")
         return self._server.port
+
+    @property
+    def face_port(self) -> int | None:
+        """The port of the other way to call it; None without one."""
+        return None if self._face is None else self._face.port
 
     @property
     def is_serving(self) -> bool:
@@ -167,6 +195,12 @@ class GRPCServer:
             reason = error.strerror or error
             raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
         self._server = server
+        if self._face is not None:
+            try:
+                self._face.bind(host)
+            except BaseException:
+                await self._end()
+                raise
         # Before anybody is told that the server is there: they may stop it at once.
         self._handle_signals()
         try:
@@ -177,6 +211,8 @@ class GRPCServer:
         if self.is_serving:
             self._say_serving(True)
             await server.accept()
+            if self._face is not None:
+                self._face.accept(server)
             log.info("listening on %s:%d", host, server.port)
 
     async def wait(self) -> None:
@@ -225,6 +261,8 @@ class GRPCServer:
         log.info("stopping: %d calls in flight", len(self._waited_for()))
         self._say_serving(False)
         self._server.stop_listening()
+        if self._face is not None:
+            self._face.stop_listening()
         self._server.drain_connections()
         await self._calls_finished()
         left = self._waited_for()
@@ -262,6 +300,8 @@ class GRPCServer:
         if server is not None:
             server.close()
             server.close_connections()
+        if self._face is not None:
+            await self._face.close()
         started, self._started = self._started, []
         for handler in reversed(started):
             ending = asyncio.create_task(handler.shutdown())
