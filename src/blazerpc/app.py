@@ -32,7 +32,6 @@ from blazerpc_client.transport.choice import Http
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
-    from starlette.applications import Starlette
 
     from blazerpc.rest.server import RestServer
     from blazerpc.server.listener import Listener
@@ -298,13 +297,13 @@ class BlazeApp:
             raise ConfigurationError(text) from None
         models = self.registry.list_models()
 
-        def app(listener: Listener) -> Starlette:
-            limit = options.limits.max_receive_message
-            routes = Routes(listener, models, schema, title=self.name, oip=options.oip, limit=limit)
-            return routes.app()
+        limit = options.limits.max_receive_message
+
+        def routes(listener: Listener) -> Routes:
+            return Routes(listener, models, schema, title=self.name, oip=options.oip, limit=limit)
 
         assert options.http_port is not None
-        return RestServer(app, options.http_port)
+        return RestServer(routes, options.http_port)
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:
         """Return the middleware, with what the options ask for and it lacks."""

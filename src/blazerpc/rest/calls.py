@@ -95,7 +95,9 @@ class HttpCall(ServerCall[Any, Any]):
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue(1)
         self._protocol_trailers: list[tuple[str, str]] = []
         self._read = False
+        self._begun = False
         self._ended = False
+        self.left: bool = False
         self.body_read: asyncio.Event = asyncio.Event()
         self.status: Status = Status.OK
         self.message: str | None = None
@@ -148,13 +150,22 @@ class HttpCall(ServerCall[Any, Any]):
             return
         self._ended = True
         self.status, self.message = status, status_message
+        try:
+            if self._begun:
+                await self._tell_end(status, status_message, status_details, metadata)
+        finally:
+            if not self.left:
+                await self._answers.put(None)
+
+    async def _tell_end(
+        self, status: Status, status_message: str | None, status_details: Any, metadata: Any
+    ) -> None:
         await self._listener.__dispatch__.send_trailing_metadata(
             cast(Any, MultiDict(metadata or ())),
             status=status,
             status_message=status_message,
             status_details=status_details,
         )
-        await self._answers.put(None)
 
     async def serve(self) -> None:
         """Run the handler, in a task of the call's own; answer whatever it raises."""
@@ -167,6 +178,11 @@ class HttpCall(ServerCall[Any, Any]):
             await self._fail(error.status, error.message)
         except TimeoutError:
             await self._fail(Status.DEADLINE_EXCEEDED, "Deadline exceeded")
+        except asyncio.CancelledError:
+            if self.left:
+                await self._fail(Status.CANCELLED, "the client has gone away")
+            else:
+                await self._fail(Status.UNAVAILABLE, "the server is stopping")
         except ClientDisconnect:
             await self._fail(Status.CANCELLED, "the client has gone away")
         except Exception:
@@ -177,8 +193,10 @@ class HttpCall(ServerCall[Any, Any]):
 
     async def _handle(self) -> None:
         handler = self._listener.handler(self._path)
+        metadata = _metadata(self._http)
+        self._begun = True
         self.metadata, function = await self._listener.__dispatch__.recv_request(
-            _metadata(self._http),
+            metadata,
             handler.func,
             method_name=self._path,
             deadline=self.deadline,
@@ -192,6 +210,8 @@ class HttpCall(ServerCall[Any, Any]):
         await self.send_trailing_metadata(status=status, status_message=message)
 
     async def _body(self) -> bytes:
+        if self._http.headers.get("content-encoding", "identity") != "identity":
+            raise GRPCError(Status.UNIMPLEMENTED, "requests cannot be compressed")
         body = bytearray()
         try:
             async with asyncio.timeout(_BODY):
@@ -207,14 +227,22 @@ class HttpCall(ServerCall[Any, Any]):
 
 
 @asynccontextmanager
-async def served(call: HttpCall) -> AsyncIterator[None]:
-    """Serve a call in a task of its own, and cancel that at the end of the block."""
+async def served(call: HttpCall, running: set[asyncio.Task[None]]) -> AsyncIterator[None]:
+    """Serve a call in a task of its own, and cancel that at the end of the block.
+
+    Args:
+        call: that is served.
+        running: has the task meanwhile.
+    """
     task = asyncio.create_task(call.serve())
+    running.add(task)
     try:
         yield
     finally:
+        call.left = True
         task.cancel()
         await asyncio.wait([task])
+        running.discard(task)
 
 
 async def unless_gone(call: HttpCall, request: Request, work: Awaitable[T]) -> T:

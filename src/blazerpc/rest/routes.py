@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 from google.protobuf import json_format
@@ -22,7 +23,7 @@ from blazerpc.oip.protocol import SERVICE_NAME as OIP
 from blazerpc.oip.protocol import message_class
 from blazerpc.rest.calls import HTTP_STATUS, HttpCall, served, unless_gone
 from blazerpc.rest.openapi import document
-from blazerpc.rest.tensors import JSON_LENGTH, JsonRequest, plain, write_response
+from blazerpc.rest.tensors import JSON_LENGTH, JsonRequest, loads, plain, write_response
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.server.listener import Listener
@@ -59,13 +60,22 @@ class Routes:
         self._models = models
         self._openapi = document(models, schema, title=title, oip=oip)
         self._oip = oip
+        self._running: set[asyncio.Task[None]] = set()
+
+    def cancel(self) -> None:
+        """Answer the calls in flight that the server is not available."""
+        for task in self._running:
+            task.cancel()
+
+    def _served(self, call: HttpCall) -> AbstractAsyncContextManager[None]:
+        return served(call, self._running)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
         routes = [Route("/openapi.json", self._describe)]
         for model in self._models:
-            for path in paths_of(model):
-                routes.append(Route(path, self._predict(model), methods=["POST"]))
+            predict = self._predict(model)
+            routes += [Route(path, predict, methods=["POST"]) for path in paths_of(model)]
         if self._oip:
             models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
             routes += [
@@ -94,7 +104,7 @@ class Routes:
         async def ask(request: Request) -> Response:
             message = request_class(**request.path_params)
             call = self._call(f"/{OIP}/{rpc}", request, lambda _: message)
-            async with served(call):
+            async with self._served(call):
                 answer = await unless_gone(call, request, _only(call))
             if answer is None:
                 return _failure(call)
@@ -108,7 +118,7 @@ class Routes:
         name, version = request.path_params["name"], request.path_params.get("version", "")
         given = JsonRequest(name, version, request.headers.get(JSON_LENGTH))
         call = self._call(f"/{OIP}/ModelInfer", request, given.parse)
-        async with served(call):
+        async with self._served(call):
             answer = await unless_gone(call, request, _only(call))
         if answer is None:
             return _failure(call)
@@ -127,20 +137,20 @@ class Routes:
 
         def parse(body: bytes) -> Message:
             try:
-                message: Message = json_format.Parse(body, request_class())
-            except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+                message: Message = json_format.ParseDict(loads(body), request_class())
+            except (json_format.ParseError, RecursionError) as error:
                 raise invalid_argument(str(error)[:500], None) from None
             return message
 
         async def predict(request: Request) -> Response:
             call = self._call(path, request, parse)
-            async with served(call):
+            async with self._served(call):
                 answer = await unless_gone(call, request, _only(call))
             return _failure(call) if answer is None else JSONResponse(_as_json(answer))
 
         async def stream(request: Request) -> Response:
             call = self._call(path, request, parse)
-            events = _events(call)
+            events = _events(call, self._served(call))
             # The status of HTTP is that of the first answer, or of its absence.
             first: bytes | None = await unless_gone(call, request, anext(events))
             if first is None:
@@ -163,13 +173,15 @@ async def _only(call: HttpCall) -> Message | None:
     return answers[0] if call.status is Status.OK else None
 
 
-async def _events(call: HttpCall) -> AsyncGenerator[bytes | None, None]:
+async def _events(
+    call: HttpCall, running: AbstractAsyncContextManager[None]
+) -> AsyncGenerator[bytes | None, None]:
     """Yield the answers as server-sent events; None when the call fails before the first one.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
     begun = False
-    async with served(call):
+    async with running:
         async for answer in call.answers():
             begun = True
             yield b"data: %b\n\n" % json.dumps(_as_json(answer), ensure_ascii=False).encode()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
 
 from blazerpc.exceptions import ConfigurationError
+from blazerpc.rest.routes import Routes
 from blazerpc.server.listener import Listener
 
 #: Connections at one time.
@@ -37,12 +37,13 @@ class RestServer:
     """The HTTP face of a server.
 
     Args:
-        app: makes the application, once there is what serves its calls.
+        routes: makes what can be asked, once there is what serves the calls.
         port: to listen on; 0 lets the system choose.
     """
 
-    def __init__(self, app: Callable[[Listener], Starlette], port: int) -> None:
-        self._app = app
+    def __init__(self, routes: Callable[[Listener], Routes], port: int) -> None:
+        self._make_routes = routes
+        self._routes: Routes | None = None
         self._port = port
         self._socket: socket.socket | None = None
         self._server: _Uvicorn | None = None
@@ -78,8 +79,9 @@ class RestServer:
         """Accept connections."""
         assert self._socket is not None
         self._socket.listen(_MAX_CONNECTIONS)
+        self._routes = self._make_routes(listener)
         config = uvicorn.Config(
-            self._app(listener),
+            self._routes.app(),
             http="h11",
             ws="none",
             lifespan="off",
@@ -98,6 +100,11 @@ class RestServer:
         """Accept no more connections, and end those without a request in flight."""
         if self._server is not None:
             self._server.should_exit = True
+
+    def cancel(self) -> None:
+        """Cancel the calls in flight."""
+        if self._routes is not None:
+            self._routes.cancel()
 
     async def close(self) -> None:
         """End all connections."""

@@ -192,24 +192,17 @@ def _raw(data: list[object], datatype: str) -> bytes:
     if datatype == BYTES:
         return joined([_encoded(value) for value in _flat(data)])
     dtype = dtype_of(_WIRE_NAMES[datatype])
-    try:
-        array = np.array(data)
-    except (ValueError, OverflowError):  # ragged, or beyond all numbers
-        array = np.array(None)
-    if not array.size and array.ndim:
-        return b""
-    kinds = {"b": "b", "i": "iu", "u": "iu"}.get(dtype.kind, "iuf")
-    if array.dtype.kind not in kinds:
+    values = _flat(data)
+    exact: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}}
+    kinds = exact.get(dtype.kind, {int, float})
+    if not set(map(type, values)) <= kinds:  # by type: a bool is an int, and no number
         raise WireError(f"data are not all {datatype}")
-    if dtype.kind in "iu":
-        bounds = np.iinfo(dtype)
-        if not bounds.min <= int(array.min()) <= int(array.max()) <= bounds.max:
-            raise WireError(f"a value is out of range for {datatype}")
-    with np.errstate(over="ignore"):
-        converted = array.astype(dtype)
-    if dtype.kind not in "biu" and (np.isinf(converted) & np.isfinite(array)).any():
-        raise WireError(f"a value is out of range for {datatype}")
-    return converted.astype(dtype.newbyteorder("<"), copy=False).tobytes()
+    try:
+        with np.errstate(over="raise"):
+            wide = np.array(values, np.float64 if float in kinds else dtype)
+            return wide.astype(dtype.newbyteorder("<")).tobytes()
+    except (OverflowError, FloatingPointError):
+        raise WireError(f"a value is out of range for {datatype}") from None
 
 
 def _flat(data: Sequence[object], depth: int = 1) -> list[object]:

@@ -74,6 +74,9 @@ class Face(Protocol):
     def stop_listening(self) -> None:
         """Accept no more connections; calls in flight go on."""
 
+    def cancel(self) -> None:
+        """Cancel the calls in flight."""
+
     async def close(self) -> None:
         """End what is open."""
 
@@ -269,6 +272,8 @@ class GRPCServer:
         if left:
             log.warning("cancelling %d calls that outlived the grace period", len(left))
         self._server.close()
+        if self._face is not None:
+            self._face.cancel()
         if left:
             await asyncio.wait(left, timeout=_CLEANUP)
 
