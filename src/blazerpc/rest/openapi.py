@@ -79,11 +79,22 @@ _FAILURE: Final[Json] = {
 }
 
 
+#: One server-sent event of a stream; its data are the response, or an ``Error``.
+_EVENT: Final[Json] = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "event": {"enum": ["message", "error", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
+
 def _operation(
     name: str, doc: str, takes: Json | None, gives: Json, *, stream: bool = False
 ) -> Json:
     kind = "text/event-stream" if stream else "application/json"
-    content = {kind: {"schema": {"type": "string"} if stream else gives}}
+    content = {kind: {"schema": _EVENT if stream else gives}}
     operation: Json = {
         "operationId": name,
         "responses": {
