@@ -293,7 +293,8 @@ class BlazeApp:
             from blazerpc.rest.routes import Routes
             from blazerpc.rest.server import RestServer
         except ModuleNotFoundError as error:
-            text = f"HTTP needs {error.name}; pip install 'blazerpc[http]'"
+            package = (error.name or "a package").partition(".")[0]
+            text = f"HTTP needs {package}; pip install 'blazerpc[http]'"
             raise ConfigurationError(text) from None
         models = self.registry.list_models()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -104,3 +106,18 @@ async def test_calls_are_counted_by_their_rpc() -> None:
 def test_a_port_that_there_is_not_is_refused(port: int) -> None:
     with pytest.raises(ConfigurationError, match=f"http_port is {port}; it must be 0 to 65535"):
         ServeOptions(http_port=port)
+
+
+def test_without_the_extra_it_is_told_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['starlette'] = None\n"
+        "from blazerpc import BlazeApp, ConfigurationError, ServeOptions\n"
+        "app = BlazeApp()\n"
+        "@app.model('half')\n"
+        "def half(number: int) -> int: return number // 2\n"
+        "app.server(ServeOptions())\n"
+        "try: app.server(ServeOptions(http_port=0))\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "HTTP needs starlette; pip install 'blazerpc[http]'\n", done.stderr
