@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         StartupError,
         ValidationError,
     )
+    from blazerpc.tls import ServerTLS
     from blazerpc.types import Tensor, TensorInput, TensorOutput
 else:
     __getattr__ = lazy_names(
@@ -44,6 +45,7 @@ else:
             "rows": [],
             "runtime": [],
             "server": [],
+            "tls": ["ServerTLS"],
             "types": ["Tensor", "TensorInput", "TensorOutput"],
         },
     )
@@ -63,6 +65,7 @@ __all__ = [
     "OverloadedError",
     "SerializationError",
     "ServeOptions",
+    "ServerTLS",
     "StartupError",
     "Tensor",
     "TensorInput",

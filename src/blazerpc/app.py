@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from blazerpc.codegen.lock import SchemaLock
@@ -27,6 +28,7 @@ from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
+from blazerpc.tls import ServerTLS
 from blazerpc_client.schema import Schema
 from blazerpc_client.transport.choice import Http
 
@@ -228,27 +230,37 @@ class BlazeApp:
         self.model(name, version, **options)(function)
 
     async def serve(
-        self, host: str = "127.0.0.1", port: int = 50051, *, http: Http | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        *,
+        http: Http | None = None,
+        ssl: ServerTLS | SSLContext | None = None,
+        reflection: bool = True,
     ) -> None:
         """Serve all models, with health and reflection, until SIGINT or SIGTERM.
 
         Args:
-            host: address to listen on.
+            host: address to listen on; ``unix:PATH`` for a UNIX socket, which needs no port.
             port: likewise; 0 lets the system choose.
             http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
+            ssl: how connections are encrypted; None for plaintext.
+            reflection: whether clients may read the schema.
 
         Raises:
-            ConfigurationError: for an app without models, or an address that cannot be had.
+            ConfigurationError: for an app without models, an address that cannot be had, or
+                certificates that cannot be used.
             StartupError: when the lifespan or the construction of a model fails.
         """
-        options = ServeOptions(host=host, port=port, http=http)
+        options = ServeOptions(host=host, port=port, http=http, ssl=ssl, reflection=reflection)
         await self.server(options).start(options.host, options.port)
 
     def server(self, options: ServeOptions) -> GRPCServer:
         """Return a server of all models, with health and reflection, that has not started.
 
         Raises:
-            ConfigurationError: for an app without models, a lock that does not fit, or workers.
+            ConfigurationError: for an app without models, a lock that does not fit, certificates
+                that cannot be used, or workers.
             OSError: when the lock cannot be read.
         """
         if not self.registry.list_models():
@@ -270,8 +282,9 @@ class BlazeApp:
         if options.oip:
             services.append(OpenInferenceService(servicer, self.name))
             schema = Schema([*schema.files, *OIP_SCHEMA.files])
-        health = build_health_service(services, names, serving=False)
-        handlers = build_reflection_service([*services, health], schema)
+        handlers = [*services, build_health_service(services, names, serving=False)]
+        if options.reflection:
+            handlers = build_reflection_service(handlers, schema)
         face = None if options.http_port is None else self._rest(options, servicer.schema)
         return GRPCServer(
             handlers,
@@ -280,6 +293,7 @@ class BlazeApp:
             grace_period=options.grace_period,
             http=options.http,
             limits=options.limits,
+            ssl=options.ssl,
             compression=options.compression,
         )
 

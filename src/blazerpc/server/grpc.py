@@ -9,17 +9,20 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
 
+from blazerpc.config import listening_on
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
 from blazerpc.server.listener import Listener
 from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
+from blazerpc.tls import ServerTLS, server_contexts
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import Compression
@@ -94,12 +97,13 @@ class GRPCServer:
         grace_period: seconds that calls in flight have to finish.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        ssl: how connections are encrypted; None for plaintext.
         compression: ``"gzip"`` compresses the answers for clients that take it.
         face: takes calls in another way, for the same handlers.
 
     Raises:
-        ConfigurationError: for a negative grace period, an ``http`` that there is not, or
-            compression by grpclib's, which has none.
+        ConfigurationError: for a negative grace period, an ``http`` that there is not, certificates
+            that cannot be used, or compression by grpclib's, which has none.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class GRPCServer:
         grace_period: float = 5.0,
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        ssl: ServerTLS | SSLContext | None = None,
         compression: Compression | None = None,
         face: Face | None = None,
     ) -> None:
@@ -122,6 +127,7 @@ class GRPCServer:
         if compression is not None and self._http == "h2":
             raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
         self._limits = limits
+        self._contexts = None if ssl is None else server_contexts(ssl)
         self._compression = compression
         self._face = face
         self._handlers = list(handlers)
@@ -137,7 +143,10 @@ class GRPCServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; the one the system chose, when it was started with port 0."""
+        """The port it listens on; the one the system chose, when it was started with port 0.
+
+        It is 0 for a UNIX socket.
+        """
         if self._server is None:
             raise RuntimeError("the server does not listen")
         return self._server.port
@@ -175,7 +184,7 @@ class GRPCServer:
         When it is told to stop before that, it returns, and so does ``wait``.
 
         Args:
-            host: address to listen on.
+            host: address to listen on; ``unix:PATH`` for a UNIX socket.
             port: likewise.
             sock: bound to that address already, to listen on; it is closed at the end.
             reuse_port: whether other processes listen there, too.
@@ -185,7 +194,13 @@ class GRPCServer:
             StartupError: when what the handlers start fails.
         """
         keep_large_blocks()
-        server = Listener(self._handlers, self._http, self._limits, self._compression)
+        server = Listener(
+            self._handlers,
+            self._http,
+            self._limits,
+            contexts=self._contexts,
+            compression=self._compression,
+        )
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)
@@ -195,8 +210,8 @@ class GRPCServer:
             # Before the models are built, which may take long.
             await server.bind(host, port, sock=sock, reuse_port=reuse_port)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
+            reason, where = error.strerror or error, listening_on(host, port)
+            raise ConfigurationError(f"cannot listen on {where}: {reason}") from error
         self._server = server
         if self._face is not None:
             try:
@@ -216,7 +231,7 @@ class GRPCServer:
             await server.accept()
             if self._face is not None:
                 self._face.accept(server)
-            log.info("listening on %s:%d", host, server.port)
+            log.info("listening on %s", listening_on(host, server.port))
 
     async def wait(self) -> None:
         """Serve until ``stop`` or a signal; return when all calls have ended.
