@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -121,3 +122,11 @@ def test_without_the_extra_it_is_told_how_to_get_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "HTTP needs starlette; pip install 'blazerpc[http]'\n", done.stderr
+
+
+def test_http_is_refused_where_it_would_be_less_safe() -> None:
+    with pytest.raises(ConfigurationError, match="left out with TLS and with UNIX sockets"):
+        ServeOptions(http_port=0, host="unix:/tmp/blaze.sock")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(ConfigurationError, match="left out with TLS and with UNIX sockets"):
+        ServeOptions(http_port=0, ssl=context)
