@@ -153,6 +153,8 @@ class ServeOptions:
         holds = self.metrics_port is None or 0 <= self.metrics_port < 1 << 16
         _check(holds, "metrics_port", self.metrics_port, "0 to 65535")
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
+        if self.metrics_host is not None and self.metrics_port is None:
+            raise ConfigurationError("metrics_host is that of metrics_port, which is not given")
         _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
         holds = self.http_port is None or 0 <= self.http_port < 1 << 16
         _check(holds, "http_port", self.http_port, "0 to 65535")

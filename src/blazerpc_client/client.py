@@ -284,7 +284,7 @@ class BlazeClient(_Connected):
         if not self._methods:
             await self._channel.reachable(self._options)
             with response_checked():
-                self._learn(await fetch_schema(self._channel))
+                self._learn(await fetch_schema(self._channel, options=self._options))
 
     async def _method(self, model: str) -> Method[object]:
         await self._learned()

@@ -84,8 +84,9 @@ async def watch_health(
                     _PATH, Cardinality.UNARY_STREAM, request_class, response_class
                 )
                 async with call:
-                    await call.send_message(request_class(service=service), end=True)
+                    # Whoever is asked for credentials has no longer, either.
                     async with asyncio.timeout(patience):
+                        await call.send_message(request_class(service=service), end=True)
                         response = await call.recv_message()
                     while response is not None:
                         failures = 0

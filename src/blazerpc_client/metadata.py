@@ -45,6 +45,9 @@ def check_metadata(metadata: Mapping[str, str | bytes]) -> None:
     Raises:
         ValueError: naming the key. Never the value, which may be a secret: errors end in logs.
     """
+    given: object = metadata
+    if not isinstance(given, Mapping):
+        raise ValueError(f"metadata is a mapping, and not {type(given).__name__}")
     for key, value in metadata.items():
         try:
             encode_metadata({key: value})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import grpclib.client
@@ -35,8 +36,10 @@ _OTHER_WAY: Final = "inference.GRPCInferenceService"
 #: A server that announces more files than this is not describing a service.
 _MAX_FILES: Final = 4096
 
-#: Of the calls that read the descriptors, if nothing else is said.
-_OPTIONS: Final = CallOptions(timeout=10.0)
+#: Seconds that each call that reads the descriptors may take, if nothing else is said.
+_TIMEOUT: Final = 10.0
+
+_OPTIONS: Final = CallOptions()
 
 _FILE: Final = """
 name: "reflection.proto" syntax: "proto3" package: "PACKAGE"
@@ -146,7 +149,7 @@ async def fetch_schema(
         services: full names of those wanted; without any, all but reflection and health, and the
             Open Inference Protocol beside a BlazeRPC service.
         known: of these, such as are wanted nevertheless, if they are there.
-        options: of the calls that read it.
+        options: of the calls that read it; without a timeout they have ten seconds each.
 
     Raises:
         Unimplemented: when the server has no reflection.
@@ -154,6 +157,8 @@ async def fetch_schema(
         Unavailable: when it cannot be reached.
         Internal: when what it reflects is broken.
     """
+    if options.timeout is None:
+        options = replace(options, timeout=_TIMEOUT)
     async with _conversation(channel, options) as conversation:
         served = await conversation.services()
         own = [name for name in served if name in known or not _is_besides(name, served)]

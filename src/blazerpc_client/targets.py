@@ -180,7 +180,7 @@ def _host_port(text: str) -> HostPort | None:
     if not (
         colon
         and host
-        and _is_host(host)
+        and is_host(host)
         and re.fullmatch("[0-9]{1,5}", port)
         and 0 < int(port) < 1 << 16
         and (bracketed or ":" not in host)
@@ -189,7 +189,8 @@ def _host_port(text: str) -> HostPort | None:
     return HostPort(host, int(port))
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Return whether a text can be a name or an address of a server."""
     try:
         host.encode("idna")  # what the resolver does first
     except UnicodeError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from blazerpc_client.errors import InvalidArgument
+from blazerpc_client.targets import is_host
 from blazerpc_client.transport.tls import ALPN
 
 log: logging.Logger = logging.getLogger("blazerpc_client.tls")
@@ -29,7 +30,8 @@ class ClientTLS:
         server_name: that the server's certificate must be for; None for the host of the target.
 
     Raises:
-        InvalidArgument: for a certificate without a key, or a key without one.
+        InvalidArgument: for a certificate without a key, a key without one, or a name that no
+            server can have.
     """
 
     ca: Path | str | None = None
@@ -40,8 +42,10 @@ class ClientTLS:
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
             raise InvalidArgument("tls: cert and key go together", field="tls")
-        if self.server_name == "":
-            raise InvalidArgument("tls: server_name is empty", field="tls")
+        name = self.server_name
+        # OpenSSL takes no name that begins with a dot.
+        if name is not None and (not name or name.startswith(".") or not is_host(name)):
+            raise InvalidArgument(f"tls: server_name {name!r} is no name of a server", field="tls")
 
 
 #: What a client takes: True for the system's authorities, False or None for no TLS.
@@ -110,6 +114,9 @@ def client_security(tls: TLS) -> ClientSecurity | None:
         if isinstance(tls, ssl.SSLContext):
             return ClientSecurity(Contexts(given(tls, server=False)))
         options = ClientTLS() if tls is True else tls
+        chosen: object = options
+        if not isinstance(chosen, ClientTLS):
+            raise ValueError(f"it is True, ClientTLS or SSLContext, and not {type(tls).__name__}")
         files = paths(options.ca, options.cert, options.key)
         return ClientSecurity(
             Contexts(lambda: _client_context(options), files), options.server_name

@@ -44,7 +44,7 @@ class Verification:
     async def check(self, channel: Channel, schema: Schema, options: CallOptions) -> None:
         """Compare ``schema`` with the server's, unless that was done on this connection.
 
-        The call that follows has ``options``: where it waits for a server, so does this.
+        The call that follows has ``options``, and so has this: its metadata may be what lets it in.
 
         Raises:
             FailedPrecondition: when calls would fail, and the mode is ``"error"``.
@@ -57,7 +57,7 @@ class Verification:
                 return
             try:
                 await channel.reachable(options)
-                await _compare(channel, schema)
+                await _compare(channel, schema, options)
             except RpcError as error:
                 if self._mode == "error":
                     raise
@@ -70,9 +70,10 @@ class Verification:
         return bool(connections) and all(each in self._checked for each in connections)
 
 
-async def _compare(channel: Channel, schema: Schema) -> None:
+async def _compare(channel: Channel, schema: Schema, options: CallOptions) -> None:
     with response_checked():
-        changes = compare(schema, await fetch_schema(channel, known=schema.services))
+        served = await fetch_schema(channel, known=schema.services, options=options)
+        changes = compare(schema, served)
     breaking = [change for change in changes if change.verdict is Verdict.BREAKING]
     if breaking:
         more = f", and {len(breaking) - 1} more" if len(breaking) > 1 else ""

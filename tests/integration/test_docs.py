@@ -28,12 +28,15 @@ DOCUMENTS = [
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)
 APP = "# app.py\n"
+CONFLICT = re.compile("^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 
 
 def test_every_document_is_tested() -> None:
     found = {path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
     with_code = {str(path) for path in found if "```python" in (ROOT / path).read_text()}
     assert with_code == set(DOCUMENTS)
+    # A merge that nobody has mended: tools read Python, and nothing else reads prose.
+    assert not [path for path in found if CONFLICT.search((ROOT / path).read_text())]
 
 
 def generate_others(document: str, target: str, directory: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -213,6 +215,43 @@ def test_a_secret_in_metadata_is_in_no_line_and_no_error(
     assert errors.count("error id") == 2
     assert SECRET not in errors
     assert SECRET.encode().hex() not in errors
+
+
+PROGRAM = f"""
+import asyncio, logging, sys
+from blazerpc import BlazeApp, BlazeClient, ServeOptions
+
+logging.basicConfig(level=logging.DEBUG)
+app = BlazeApp()
+
+
+@app.model("double")
+def double(x: int) -> int:
+    return 2 * x
+
+
+async def main() -> None:
+    server = app.server(ServeOptions(port=0, http=sys.argv[1]))
+    await server.listen("127.0.0.1", 0)
+    serving = asyncio.create_task(server.wait())
+    metadata = {{"authorization": "Bearer {SECRET}"}}
+    async with BlazeClient("127.0.0.1", server.port, http=sys.argv[1]) as client:
+        assert await client.with_options(metadata=metadata).predict("double", x=2) == 4
+    await server.stop()
+    await serving
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+def test_a_program_that_logs_everything_logs_no_secret(http: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, http], capture_output=True, text=True, check=True
+    )
+    assert "DEBUG:" in done.stderr
+    assert SECRET not in done.stderr
 
 
 def test_a_level_leaves_out_what_is_below(start_server: StartServer) -> None:

@@ -58,6 +58,9 @@ def test_a_limit_holds(start_server: StartServer) -> None:
         (("--limit", "max_frame_size=1"), "--limit max_frame_size is 1; it must be 16384 to"),
         (("--limit", "pings=3"), "pings=3: it has the form BURST/PER_SECOND, as in 1000/100"),
         (("--compression", "gzip", "--http", "h2"), "grpclib's HTTP/2 has no compression"),
+        (("--max-message", "10", "--http", "h2"), "grpclib's HTTP/2 has no such limits"),
+        (("--limit", "idle_timeout=3", "--http", "h2"), "grpclib's HTTP/2 has no such limits"),
+        (("--metrics-host", "::1"), "metrics_host is that of metrics_port, which is not given"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(options: tuple[str, ...], error: str) -> None:

@@ -6,9 +6,8 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from google.protobuf.descriptor import MethodDescriptor
 
@@ -27,9 +26,6 @@ from blazerpc_client.specs import MethodSpec, method_spec, model_name, models_of
 from blazerpc_client.tls import TLS
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.tensors import Dims
-
-#: Seconds that reading the schema may take, when the call may take any time.
-_SCHEMA_TIMEOUT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +118,10 @@ class _Call:
 
     async def _find(self, name: str) -> tuple[Schema, MethodDescriptor]:
         """Return the schema and the method that is called ``name``."""
-        options = self._options
-        if options.timeout is None:
-            options = replace(options, timeout=_SCHEMA_TIMEOUT)
         service, slash, rpc = name.removeprefix("/").rpartition("/")
         try:
-            schema = await fetch_schema(self._channel, [service] if slash else [], options=options)
+            wanted = [service] if slash else []
+            schema = await fetch_schema(self._channel, wanted, options=self._options)
         except Unimplemented as error:
             raise Unimplemented(f"{error.message}; enable it there") from None
         if not slash:

@@ -32,8 +32,6 @@ def start_logging(options: LogOptions, *, process: bool = False) -> None:
     logging.basicConfig(handlers=[handler], level=options.level.upper())
     # grpclib tells of every cancelled call; the calls that matter are ours to log.
     logging.getLogger("grpclib").setLevel(logging.WARNING)
-    # At DEBUG this one writes every header, with the secrets that are in them.
-    logging.getLogger("hpack").setLevel(logging.WARNING)
 
 
 class JsonFormatter(logging.Formatter):

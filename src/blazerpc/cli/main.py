@@ -137,7 +137,10 @@ def serve(
         typer.Option(help="HTTP/2: BlazeRPC's own, or that of grpclib.", show_default="blaze"),
     ] = None,
     max_message: Annotated[
-        int, typer.Option(help="Bytes of a message that is received.", min=0, max=2**31 - 1)
+        int,
+        typer.Option(
+            help="Bytes of a message that is received; of BlazeRPC's HTTP/2.", min=0, max=2**31 - 1
+        ),
     ] = DEFAULT.max_receive_message,
     tls_cert: Annotated[
         Path | None,

@@ -96,14 +96,15 @@ class GRPCServer:
         middleware: sees every call, the first of them first.
         grace_period: seconds that calls in flight have to finish.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
-        limits: what clients may ask of BlazeRPC's HTTP/2.
+        limits: what clients may ask of BlazeRPC's HTTP/2; grpclib's has ``handshake_timeout``
+            alone, which is that of TLS.
         ssl: how connections are encrypted; None for plaintext.
         compression: ``"gzip"`` compresses the answers for clients that take it.
         face: takes calls in another way, for the same handlers.
 
     Raises:
         ConfigurationError: for a negative grace period, an ``http`` that there is not, certificates
-            that cannot be used, or compression by grpclib's, which has none.
+            that cannot be used, or compression or limits for grpclib's, which has none.
     """
 
     def __init__(
@@ -126,6 +127,8 @@ class GRPCServer:
             raise ConfigurationError(str(error)) from None
         if compression is not None and self._http == "h2":
             raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
+        if self._http == "h2" and limits != Limits(handshake_timeout=limits.handshake_timeout):
+            raise ConfigurationError("grpclib's HTTP/2 has no such limits; leave out http='h2'")
         self._limits = limits
         self._contexts = None if ssl is None else server_contexts(ssl)
         self._compression = compression

@@ -33,8 +33,10 @@ class WorkerMetrics(Collector):
         self._directory = directory
         self._restarts = 0
         self.registry: CollectorRegistry = CollectorRegistry()
-        MultiProcessCollector(self.registry, directory)  # type: ignore[no-untyped-call]  # untyped
+        # A scrape asks in this order, on a thread of its own: who reads of a restart must not read
+        # of what the worker before it was in the middle of.
         self.registry.register(self)
+        MultiProcessCollector(self.registry, directory)  # type: ignore[no-untyped-call]  # untyped
 
     @classmethod
     @contextmanager

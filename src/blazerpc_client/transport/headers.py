@@ -6,6 +6,7 @@ no table ever holds: what is sent again and again is encoded once, and stays the
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from hpack.hpack import Decoder
 from hpack.table import HeaderTable
 
 from blazerpc_client.transport.errors import ConnectionFault, ErrorCode, StreamFault
+
+# At DEBUG it writes every header, with the secrets that are in them; a program that logs everything
+# does not ask for that.
+if (_log := logging.getLogger("hpack")).level == logging.NOTSET:
+    _log.setLevel(logging.WARNING)
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
 

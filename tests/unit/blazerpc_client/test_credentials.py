@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,20 @@ import pytest
 
 from blazerpc import BlazeApp, Context, ServeOptions
 from blazerpc.codegen.schema import build_schema
+from blazerpc.server import AuthMiddleware, Middleware, bearer_token
 from blazerpc_client import (
     BlazeClient,
+    CallOptions,
     Credentials,
     DeadlineExceeded,
     InvalidArgument,
+    Limits,
     PermissionDenied,
     Unauthenticated,
+    Unavailable,
 )
-from blazerpc_client.schema import Schema
+from blazerpc_client.client import ServiceClient
+from blazerpc_client.schema import Schema, UnaryMethod
 from blazerpc_client.sync import SyncServiceClient
 from blazerpc_client.transport.choice import Http
 from tests.authorities import Files
@@ -28,8 +34,8 @@ SECRET = "hunter2"
 KINDS: tuple[Http, ...] = ("blaze", "h2")
 
 
-def make_app() -> BlazeApp:
-    app = BlazeApp()
+def make_app(*middleware: Middleware) -> BlazeApp:
+    app = BlazeApp(middleware=middleware)
 
     @app.model("sent")
     def sent(ctx: Context, key: str = "authorization") -> str:
@@ -138,11 +144,69 @@ async def test_a_function_has_no_longer_than_the_call(http: Http) -> None:
         return {}
 
     app = make_app()
-    schema = build_schema(app.registry)  # which would be read without the call's timeout
-    async with serving(app) as target, client(target, never, http, schema) as calling:
-        async with asyncio.timeout(20):
+    for schema in build_schema(app.registry), None:  # one that is given, one that is to be read
+        async with serving(app) as target, client(target, never, http, schema) as calling:
+            started = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 await calling.with_options(timeout=0.05).predict("sent")
+            assert time.monotonic() - started < 8  # and not the ten seconds of a schema's own
+
+
+@pytest.mark.parametrize("http", KINDS)
+async def test_a_function_that_hangs_is_told_of_by_who_asks_for_health(http: Http) -> None:
+    async def never() -> Mapping[str, str | bytes]:
+        await asyncio.Event().wait()
+        return {}
+
+    app = make_app()
+    async with serving(app) as target, asyncio.timeout(20):
+        calling = BlazeClient(
+            target=target,
+            schema=build_schema(app.registry),
+            credentials=never,
+            allow_insecure_credentials=True,
+            health=True,
+            http=http,
+            limits=Limits(handshake_timeout=0.2),
+        )
+        async with calling:
+            with pytest.raises(Unavailable, match="no health of the server: deadline exceeded"):
+                await calling.predict("sent")  # which has no timeout
+
+
+@pytest.mark.parametrize("http", KINDS)
+async def test_the_schema_is_read_with_the_metadata_of_the_call(http: Http) -> None:
+    app = make_app(AuthMiddleware(bearer_token({SECRET: "ann"})))
+    metadata = {"authorization": f"Bearer {SECRET}"}
+    async with serving(app) as target, client(target, None, http) as calling:
+        assert await calling.with_options(metadata=metadata).predict("sent") == f"Bearer {SECRET}"
+
+
+async def test_who_verifies_a_schema_is_let_in_by_the_metadata_of_the_call() -> None:
+    app = make_app(AuthMiddleware(bearer_token({SECRET: "ann"})))
+    method: UnaryMethod[object] = UnaryMethod(
+        build_schema(app.registry), "blazerpc.InferenceService.PredictSent"
+    )
+
+    class Client(ServiceClient):
+        async def predict_sent(self) -> object:
+            return await self._unary(method, {})
+
+    async with serving(app) as target:
+        metadata = {"authorization": f"Bearer {SECRET}"}
+        async with Client(target, verify="error", metadata=metadata) as calling:
+            assert await calling.predict_sent() == f"Bearer {SECRET}"
+        async with Client(target, verify="error") as stranger:
+            with pytest.raises(Unauthenticated):
+                await stranger.predict_sent()
+
+
+@pytest.mark.parametrize("given", [f"Bearer {SECRET}", [("authorization", SECRET)], 3])
+def test_what_is_no_mapping_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^credentials: metadata is a mapping, and not "):
+        BlazeClient(credentials=given, tls=True)
+    with pytest.raises(InvalidArgument, match=r"^metadata: metadata is a mapping, and not "):
+        CallOptions(metadata=given)
 
 
 def test_they_are_not_sent_in_plaintext_unless_that_is_allowed() -> None:

@@ -23,6 +23,7 @@ from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import current_call
 from blazerpc.server.middleware.base import Middleware
 from blazerpc.server.middleware.paths import HEALTH, Paths
+from blazerpc_client.metadata import check_metadata
 
 log: logging.Logger = logging.getLogger("blazerpc.auth")
 
@@ -141,10 +142,14 @@ def api_key(
         header: the metadata that holds it.
 
     Raises:
-        ConfigurationError: for no keys, or one that headers cannot carry.
+        ConfigurationError: for no keys, one that headers cannot carry, or no such header.
     """
     secrets = _Secrets(keys, "a key")
     name = header.lower()
+    try:
+        check_metadata({name: "text"})  # a name in -bin, which has bytes, would let nobody in
+    except ValueError as error:
+        raise ConfigurationError(f"header {error}") from None
 
     def decide(caller: Caller) -> str | None:
         return secrets.owner(_only(caller, name))

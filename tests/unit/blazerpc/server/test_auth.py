@@ -262,3 +262,9 @@ async def test_reflection_can_be_closed(http: Http) -> None:
             with pytest.raises(GRPCError) as caught:
                 await unary(run.channel, path, b"")
             assert caught.value.status is Status.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("header", ["x-key-bin", "x key", "", ":path", "grpc-key"])
+def test_a_header_that_lets_nobody_in_is_refused(header: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^header "):
+        api_key({"k-1": "ann"}, header=header)

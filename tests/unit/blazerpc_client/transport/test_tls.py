@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -240,8 +241,12 @@ def test_contexts_of_old_versions_are_refused() -> None:
 def test_options_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="cert and key go together"):
         ClientTLS(cert="a.pem")
-    with pytest.raises(InvalidArgument, match="server_name is empty"):
-        ClientTLS(server_name="")
+    for name in "", ".example.org", "a..b", "a\0b", "a/b", "x" * 300:
+        with pytest.raises(InvalidArgument, match=r"is no name of a server$"):
+            ClientTLS(server_name=name)
+    not_tls: Any = "yes"
+    with pytest.raises(InvalidArgument, match=r"^tls: it is True, ClientTLS or SSLContext"):
+        Channel("localhost:1", tls=not_tls)
 
 
 def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(files: Files, tmp_path: Path) -> None:
