@@ -27,6 +27,7 @@ from blazerpc_client import (
     Internal,
     InvalidArgument,
     Limits,
+    RetryPolicy,
     RpcError,
     Unavailable,
     Unimplemented,
@@ -34,6 +35,7 @@ from blazerpc_client import (
 )
 from blazerpc_client.channel import Channel
 from blazerpc_client.targets import HostPort, parse_target
+from blazerpc_client.transport.choice import Http
 from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
 
 
@@ -501,6 +503,7 @@ async def test_the_peer_of_these_tests_can_answer_well() -> None:
         (answer(OK, MESSAGE, [("grpc-status", "99")]), Unknown, "99"),
         (answer(OK, b"", DONE), Internal, "without a message"),
         (answer([*OK, *DONE]), Internal, "without a message"),
+        (answer(OK, MESSAGE * 2, DONE), Internal, "more than one message"),
         (answer(OK, MESSAGE[:3], DONE), Internal, "broke the protocol"),
         (answer(OK, MESSAGE[:-1], DONE), Internal, "broke the protocol"),
         (answer(OK, b"\x01" + MESSAGE[1:], DONE), RpcError, "(?i)compress"),
@@ -530,6 +533,7 @@ async def test_the_peer_of_these_tests_can_answer_well() -> None:
         "a status that is none",
         "no message",
         "OK and no message",
+        "two messages",
         "half a prefix",
         "half a message",
         "a compressed message",
@@ -554,3 +558,19 @@ async def test_an_answer_that_is_broken_is_an_rpc_error(
         with pytest.raises(expected, match=message) as error:
             await say(target)
     assert not isinstance(error.value, DeadlineExceeded)
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+@pytest.mark.parametrize("retry", [None, RetryPolicy()], ids=["once", "retried"])
+async def test_an_answer_that_never_ends_is_not_kept(http: Http, retry: RetryPolicy | None) -> None:
+    def script(connection: H2Connection, stream: int) -> None:
+        connection.send_headers(stream, OK)
+        connection.send_data(stream, MESSAGE * 1000)
+
+    async with answering(script) as target:
+        channel = Channel(target, http=http, retry=retry)
+        try:
+            with pytest.raises(Internal, match="more than one message"):
+                await channel.unary(ECHO, StringValue(), SOON)
+        finally:
+            channel.close()
