@@ -212,7 +212,8 @@ class TransportProtocol(asyncio.Protocol):
         self._used = time.monotonic()
         if held := stream.drop():
             self.release(stream.id, held)
-        self._stream_closed.notify()
+        # One stream makes room for one: thousands of calls may wait.
+        self._stream_closed.notify_one()
         if not self.core.accepts_streams:
             self._close_if_done()
 
@@ -268,6 +269,7 @@ class TransportProtocol(asyncio.Protocol):
         if not self.is_closing():
             self.core.goodbye()
             self.flush_soon()
+            self._stream_closed.notify()
             self._close_if_done()
 
     def _close_if_done(self) -> None:
@@ -417,6 +419,7 @@ class TransportProtocol(asyncio.Protocol):
         # A client's next call goes over another connection; those in flight finish on this one.
         if self.is_client:
             self.handler.close()
+            self._stream_closed.notify()  # who waits for a stream here need not
         self._close_if_done()
 
     def _on_failure(self, event: ConnectionFailed) -> None:

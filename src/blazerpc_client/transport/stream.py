@@ -46,24 +46,38 @@ class Signal:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters: dict[asyncio.Future[None], None] | None = None
 
     async def wait(self) -> None:
-        """Wait for the next ``notify``."""
+        """Wait for the next ``notify``, or for one's turn of ``notify_one``."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
+            self._waiters = {}
+        self._waiters[waiter] = None
         try:
             await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # it was woken just before
+                self.notify_one()
+            raise
         finally:
-            self._waiters.remove(waiter)
+            self._waiters.pop(waiter, None)
 
     def notify(self) -> None:
         """Wake all who wait."""
         for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
+
+    def notify_one(self) -> None:
+        """Wake who has waited longest; when that one is cancelled meanwhile, the next."""
+        waiters = self._waiters
+        while waiters:
+            waiter = next(iter(waiters))
+            del waiters[waiter]
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
 
 class TransportStream:
