@@ -169,6 +169,7 @@ class TransportStream:
             self.trailers = trailers
         self._ended = True
         self._arrived.notify()
+        self._window.notify()
 
     def window_opened(self) -> None:
         """Let data that waits go on."""
@@ -373,6 +374,7 @@ class TransportStream:
                 await self._wait_for_window()
 
     async def _wait_for_window(self) -> None:
+        self._check_wanted()
         self.connection.blocked.add(self)
         try:
             async with asyncio.timeout(self.connection.limits.stall_timeout):
@@ -385,6 +387,12 @@ class TransportStream:
             raise StreamTerminatedError(self._closed) from None
         finally:
             self.connection.blocked.discard(self)
+        self._check_wanted()
+
+    def _check_wanted(self) -> None:
+        """Send no more to a server that has answered: no window may ever open for it."""
+        if self._ended and self.connection.is_client:
+            raise StreamTerminatedError("the answer is whole")
 
     async def end_sending(self) -> None:
         """End this side without data."""

@@ -15,9 +15,12 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.server import Stream
+from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.events import RequestReceived
 
+from blazerpc import BlazeApp
 from blazerpc_client import (
     Aborted,
     Backoff,
@@ -27,6 +30,7 @@ from blazerpc_client import (
     Internal,
     InvalidArgument,
     Limits,
+    ResourceExhausted,
     RetryPolicy,
     RpcError,
     Unavailable,
@@ -36,7 +40,14 @@ from blazerpc_client import (
 from blazerpc_client.channel import Channel
 from blazerpc_client.targets import HostPort, parse_target
 from blazerpc_client.transport.choice import Http
-from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
+from tests.unit.blazerpc_client.servers import (
+    Script,
+    address,
+    answering,
+    saying,
+    serving,
+    serving_handlers,
+)
 
 
 @dataclass(frozen=True)
@@ -574,3 +585,58 @@ async def test_an_answer_that_never_ends_is_not_kept(http: Http, retry: RetryPol
                 await channel.unary(ECHO, StringValue(), SOON)
         finally:
             channel.close()
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+@pytest.mark.parametrize("shape", ["unary", "stream"])
+@pytest.mark.parametrize("size", [5 << 20, 40 << 20])
+async def test_a_request_that_is_refused_while_it_is_sent(
+    http: Http, shape: str, size: int
+) -> None:
+    app = BlazeApp("small")
+
+    @app.model("echo")
+    async def echo(data: bytes) -> bytes:
+        return data
+
+    call = Call("/blazerpc.InferenceService/PredictEcho")
+    async with serving(app) as target:
+        channel = Channel(target, http=http)
+        request = StringValue(value="a" * size)
+        try:
+            for _ in range(3):
+                with pytest.raises(ResourceExhausted, match="4194304"):
+                    await (
+                        channel.unary(call, request, SOON)
+                        if shape == "unary"
+                        else anext(channel.server_stream(call, request, SOON))
+                    )
+        finally:
+            channel.close()
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+async def test_a_status_ends_the_sending_though_nobody_resets_the_stream(http: Http) -> None:
+    gone = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = H2Connection(H2Configuration(client_side=False))
+        connection.initiate_connection()
+        while data := await reader.read(1 << 16):
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    assert event.stream_id is not None
+                    refusal = [*OK, ("grpc-status", "8"), ("grpc-message", "no")]
+                    connection.send_headers(event.stream_id, refusal, end_stream=True)
+            writer.write(connection.data_to_send())
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        channel = Channel(address(server.sockets[0]), http=http)
+        try:
+            with pytest.raises(ResourceExhausted, match="no"):
+                await channel.unary(ECHO, StringValue(value="a" * (1 << 20)), SOON)
+        finally:
+            channel.close()
+        await gone.wait()
