@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import grpclib.client
 from grpclib.const import Status
+from grpclib.exceptions import ProtocolError
 
 from blazerpc_client.errors import AnsweredError
 from blazerpc_client.metadata import ReceivedMetadata, Recorder, received
+
+#: What is wrong when a call for one message is answered with more.
+SECOND_ANSWER: Final = "more than one message came, and one was due"
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -44,7 +48,10 @@ class ClientCall(grpclib.client.Stream[S, R], ABC):
         """Make the whole of a unary call: send its message, return the answer if there is one."""
         async with self:
             await self.send_message(message, end=True)
-            return await self.recv_message()
+            answer = await self.recv_message()
+            if answer is not None and await self.recv_message() is not None:
+                raise ProtocolError(SECOND_ANSWER)
+            return answer
 
     @abstractmethod
     def abort(self) -> None:

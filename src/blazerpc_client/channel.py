@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypedDict, TypeVar
 
@@ -14,7 +21,7 @@ from grpclib.metadata import Deadline
 
 from blazerpc_client.backoff import Backoff
 from blazerpc_client.balancing import Pool
-from blazerpc_client.call import ClientCall
+from blazerpc_client.call import SECOND_ANSWER, ClientCall
 from blazerpc_client.credentials import Credentials, call_credentials
 from blazerpc_client.errors import (
     DeadlineExceeded,
@@ -236,8 +243,7 @@ class Channel:
             RpcError: by the status of the call.
         """
         if self._retries is not None or options.wait_for_ready:
-            answers = [each async for each in self._answers(rpc, _UNARY, request, options)]
-            return self._only(rpc, answers)
+            return await self._only(rpc, self._answers(rpc, _UNARY, request, options))
         with self._observed(rpc, options) as options, self._translated:
             response = await self._unary(rpc, request, options)
             if response is None:
@@ -270,7 +276,7 @@ class Channel:
 
     async def _answers(
         self, rpc: Rpc, cardinality: Cardinality, request: Message, options: CallOptions
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Yield the answers of a call of one request, made again as long as that is safe."""
         attempts = Attempts() if self._retries is None else self._retries.of(rpc.path)
         with self._observed(rpc, options) as options:
@@ -295,10 +301,17 @@ class Channel:
                         raise
                 await asyncio.sleep(wait)
 
-    def _only(self, rpc: Rpc, answers: Sequence[Message]) -> Message:
-        if len(answers) != 1:
-            raise Internal(f"{self.target} answered {rpc.path} with {len(answers)} messages")
-        return answers[0]
+    async def _only(self, rpc: Rpc, answers: AsyncGenerator[Message, None]) -> Message:
+        """Return the one answer; of a server that sends more, no more than two are taken."""
+        found: Message | None = None
+        async with aclosing(answers):
+            async for answer in answers:
+                if found is not None:
+                    raise Internal(f"{self.target} broke the protocol: {SECOND_ANSWER}")
+                found = answer
+        if found is None:
+            raise Internal(f"{self.target} answered {rpc.path} without a message")
+        return found
 
     async def reachable(self, options: CallOptions, deadline: Deadline | None = None) -> None:
         """Wait until a call can be sent, if it is one that waits.
@@ -329,12 +342,11 @@ class Channel:
         Raises:
             RpcError: by the status of the call. What ``requests`` raises ends the call.
         """
-        answers = [answer async for answer in self.bidirectional(rpc, requests, options)]
-        return self._only(rpc, answers)
+        return await self._only(rpc, self.bidirectional(rpc, requests, options))
 
     async def bidirectional(
         self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Send messages, and yield the answers as they come.
 
         Raises:

@@ -6,7 +6,9 @@ from typing import TypeVar, cast
 
 import grpclib.client
 from grpclib.const import Cardinality
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.metadata import Deadline, _Metadata, _MetadataLike
+from h2.exceptions import StreamClosedError
 from multidict import MultiDict
 
 from blazerpc_client.call import ClientCall
@@ -20,7 +22,8 @@ class GrpclibCall(ClientCall[S, R]):
 
     grpclib waits for a status that an answer ended without, until the deadline if there is one. It
     gives up a whole answer when the server then resets the stream, as RFC 9113, section 8.1, has a
-    server do that does not want the rest of the requests.
+    server do that does not want the rest of the requests. Whoever still sends the one request hears
+    of that, and then gets the status.
     """
 
     async def send_request(self, *, end: bool = False) -> None:
@@ -36,11 +39,20 @@ class GrpclibCall(ClientCall[S, R]):
                 stream.__terminated__("the answer ended without a status")
 
         def terminated(reason: str) -> None:
-            if stream.trailers is None and "grpc-status" not in dict(stream.headers or ()):
+            answered = stream.trailers is not None or "grpc-status" in dict(stream.headers or ())
+            sending = not (self._cardinality.client_streaming or self._send_message_done)
+            if sending or not answered:
                 take_reset(reason)
 
         stream.__ended__ = ended  # type: ignore[method-assign]  # grpclib has no hook for it
         stream.__terminated__ = terminated  # type: ignore[method-assign]  # likewise
+
+    async def send_message(self, message: S, *, end: bool = False) -> None:
+        """Send one message; the first is preceded by the headers."""
+        try:
+            await super().send_message(message, end=end)
+        except StreamClosedError:
+            raise StreamTerminatedError("the stream is closed") from None
 
     def abort(self) -> None:
         """Fail whatever waits for the answer."""

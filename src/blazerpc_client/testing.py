@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
@@ -136,7 +137,7 @@ class _FakeChannel(Channel):
 
     async def bidirectional(
         self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         deadline = _deadline(options)
         async for result in _each(self._function(rpc)(_read(rpc, requests)), deadline):
             yield _written(rpc, result, {})

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -207,8 +207,10 @@ class GRPCServer:
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)
-        # The last to let a call pass: every middleware has seen one that is refused here.
-        listen(server, RecvRequest, self._refuse_when_stopping)
+        if self._http == "h2":
+            # The last to let a call pass: every middleware has seen one that is refused here.
+            # BlazeRPC's HTTP/2 takes what was sent before its client knew, and then no more.
+            listen(server, RecvRequest, self._refuse_when_stopping)
         try:
             # Before the models are built, which may take long.
             await server.bind(host, port, sock=sock, reuse_port=reuse_port)
@@ -284,8 +286,7 @@ class GRPCServer:
         self._server.stop_listening()
         if self._face is not None:
             self._face.stop_listening()
-        self._server.drain_connections()
-        await self._calls_finished()
+        await self._calls_finished(self._server)
         left = self._waited_for()
         if left:
             log.warning("cancelling %d calls that outlived the grace period", len(left))
@@ -294,6 +295,8 @@ class GRPCServer:
             self._face.cancel()
         if left:
             await asyncio.wait(left, timeout=_CLEANUP)
+        # What a client has not read yet, a socket that is closed too early takes away.
+        await self._unless_hurried(self._server.connections_lost(), _CLEANUP)
 
     def _say_serving(self, serving: bool) -> None:
         for handler in self._handlers:
@@ -338,17 +341,29 @@ class GRPCServer:
             asyncio.get_running_loop().remove_signal_handler(number)
         self._signals = ()
 
-    async def _calls_finished(self) -> None:
+    async def _calls_finished(self, server: Listener) -> None:
         """Wait until no call is in flight, the grace period is over, or a second signal came."""
         hurry = asyncio.create_task(self._hurry.wait())
         try:
             async with asyncio.timeout(self._grace_period):
+                await self._unless_hurried(server.drain_connections())
                 while (tasks := self._waited_for()) and not hurry.done():
                     await asyncio.wait({*tasks, hurry}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             pass
         finally:
             hurry.cancel()
+
+    async def _unless_hurried(
+        self, waiting: Coroutine[Any, Any, None], patience: float | None = None
+    ) -> None:
+        """Wait for something, until a second signal comes."""
+        tasks = {asyncio.create_task(waiting), asyncio.create_task(self._hurry.wait())}
+        try:
+            await _first(tasks, patience)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     def _waited_for(self) -> set[asyncio.Task[Any]]:
         """Return the tasks of the calls that a drain waits for."""

@@ -169,12 +169,20 @@ class Listener(grpclib.server.Server):
         super().close()
         self._remove_file()
 
-    def drain_connections(self) -> None:
-        """Tell clients to make their next calls elsewhere, where the HTTP/2 can say so."""
+    async def drain_connections(self) -> None:
+        """Tell clients to make their next calls elsewhere, where the HTTP/2 can say so.
+
+        It returns when no call can come any more that was on its way.
+        """
         self._abort_handshakes()
-        for protocol in list(self._protocols):
-            if isinstance(protocol, TransportProtocol):
-                protocol.drain()
+        own = self._own_protocols()
+        for protocol in own:
+            protocol.drain()
+        await asyncio.gather(*(protocol.takes_no_more() for protocol in own))
+
+    async def connections_lost(self) -> None:
+        """Wait until the clients have closed the connections that they were told to leave."""
+        await asyncio.gather(*(protocol.wait_lost() for protocol in self._own_protocols()))
 
     def close_connections(self) -> None:
         """Close the connections that are open, and with them their calls."""
@@ -184,6 +192,9 @@ class Listener(grpclib.server.Server):
                 protocol.close("the server is stopping")
             elif hasattr(protocol, "processor"):  # it is connected
                 protocol.processor.close("the server is stopping")
+
+    def _own_protocols(self) -> list[TransportProtocol]:
+        return [each for each in self._protocols if isinstance(each, TransportProtocol)]
 
     def _abort_handshakes(self) -> None:
         for layer in list(self._layers):

@@ -22,7 +22,7 @@ from grpclib.metadata import (
 from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
-from blazerpc_client.call import ClientCall
+from blazerpc_client.call import SECOND_ANSWER, ClientCall
 from blazerpc_client.metadata import PREVIOUS_ATTEMPTS
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
 from blazerpc_client.transport.limits import DEFAULT, Limits
@@ -120,6 +120,8 @@ class TransportCall(ClientCall[S, R]):
         initial = decode_metadata(headers)
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
         data = await self._next(stream)
+        if data is not None and await self._next(stream) is not None:
+            raise ProtocolError(SECOND_ANSWER)
         await self._take_status(await stream.recv_trailers())
         return None if data is None else await self._decoded(data)
 

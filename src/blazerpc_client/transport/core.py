@@ -42,6 +42,7 @@ class Core:
         self._peer_left = False
         self._failed = False
         self._reset_here: OrderedDict[int, None] = OrderedDict()
+        self._has_forgotten = False  # some of those
         self._updates = 0  # WINDOW_UPDATEs that the peer may send for what it was sent
         self._idle_frames = Counter(limits.idle_frames, now)
         self._stream_errors = Counter(limits.stream_errors, now)
@@ -74,7 +75,9 @@ class Core:
 
     def _is_ignored(self, stream_id: int) -> bool:
         """Return whether frames on a closed stream are to be expected (RFC 9113, 5.1)."""
-        return stream_id in self._reset_here or self._is_late(stream_id)
+        # A client may give up more calls at once than are remembered: no fault of its server.
+        forgotten = self._client and self._has_forgotten
+        return forgotten or stream_id in self._reset_here or self._is_late(stream_id)
 
     def _step(self, stream: StreamState, what: Input) -> None:
         """Do the transition of something that was received."""
@@ -100,6 +103,7 @@ class Core:
         self._reset_here[stream_id] = None
         if len(self._reset_here) > _MAX_REMEMBERED:
             self._reset_here.popitem(last=False)
+            self._has_forgotten = True
         self._out.append(frames.rst_stream(stream_id, code))
 
     def _release(self, stream_id: int, count: int) -> None:

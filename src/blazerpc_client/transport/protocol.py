@@ -75,6 +75,7 @@ class TransportProtocol(asyncio.Protocol):
         self._flushing = False
         self._writable = Signal()
         self._stream_closed = Signal()
+        self._parting = Signal()
         self._heard = time.monotonic()
         self._used = self._heard
         self._timer: asyncio.TimerHandle | None = None
@@ -136,6 +137,7 @@ class TransportProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
         self.lost = True
+        self._parting.notify()
         self._ended = "the connection was lost" if exc is None else f"connection lost: {exc}"
         self._end(self._ended)
         self._cancel_stall()
@@ -212,7 +214,8 @@ class TransportProtocol(asyncio.Protocol):
         self._used = time.monotonic()
         if held := stream.drop():
             self.release(stream.id, held)
-        self._stream_closed.notify()
+        # One stream makes room for one: thousands of calls may wait.
+        self._stream_closed.notify_one()
         if not self.core.accepts_streams:
             self._close_if_done()
 
@@ -257,6 +260,16 @@ class TransportProtocol(asyncio.Protocol):
             self.flush_soon()
             self._loop.call_later(_DRAIN_PATIENCE, self._goodbye)
 
+    async def takes_no_more(self) -> None:
+        """Wait until no call can come any more: the second GOAWAY of a drain is sent."""
+        while self.core.accepts_streams and not self.is_closing():
+            await self._parting.wait()
+
+    async def wait_lost(self) -> None:
+        """Wait until the system has let the connection go."""
+        while self._transport is not None and not self.lost:
+            await self._parting.wait()
+
     def close(self, reason: str = "the connection was closed") -> None:
         """Close at once; calls in flight fail."""
         if not self.is_closing():
@@ -268,6 +281,8 @@ class TransportProtocol(asyncio.Protocol):
         if not self.is_closing():
             self.core.goodbye()
             self.flush_soon()
+            self._stream_closed.notify()
+            self._parting.notify()
             self._close_if_done()
 
     def _close_if_done(self) -> None:
@@ -312,6 +327,7 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write = True
         self._writable.notify()
         self._stream_closed.notify()
+        self._parting.notify()
 
     def _expect_reader(self) -> None:
         """Give the peer up when it does not read in time what it was sent."""
@@ -417,6 +433,7 @@ class TransportProtocol(asyncio.Protocol):
         # A client's next call goes over another connection; those in flight finish on this one.
         if self.is_client:
             self.handler.close()
+            self._stream_closed.notify()  # who waits for a stream here need not
         self._close_if_done()
 
     def _on_failure(self, event: ConnectionFailed) -> None:

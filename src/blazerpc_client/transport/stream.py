@@ -46,24 +46,38 @@ class Signal:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters: dict[asyncio.Future[None], None] | None = None
 
     async def wait(self) -> None:
-        """Wait for the next ``notify``."""
+        """Wait for the next ``notify``, or for one's turn of ``notify_one``."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
+            self._waiters = {}
+        self._waiters[waiter] = None
         try:
             await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # it was woken just before
+                self.notify_one()
+            raise
         finally:
-            self._waiters.remove(waiter)
+            self._waiters.pop(waiter, None)
 
     def notify(self) -> None:
         """Wake all who wait."""
         for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
+
+    def notify_one(self) -> None:
+        """Wake who has waited longest; when that one is cancelled meanwhile, the next."""
+        waiters = self._waiters
+        while waiters:
+            waiter = next(iter(waiters))
+            del waiters[waiter]
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
 
 class TransportStream:
@@ -155,6 +169,7 @@ class TransportStream:
             self.trailers = trailers
         self._ended = True
         self._arrived.notify()
+        self._window.notify()
 
     def window_opened(self) -> None:
         """Let data that waits go on."""
@@ -359,6 +374,7 @@ class TransportStream:
                 await self._wait_for_window()
 
     async def _wait_for_window(self) -> None:
+        self._check_wanted()
         self.connection.blocked.add(self)
         try:
             async with asyncio.timeout(self.connection.limits.stall_timeout):
@@ -371,6 +387,12 @@ class TransportStream:
             raise StreamTerminatedError(self._closed) from None
         finally:
             self.connection.blocked.discard(self)
+        self._check_wanted()
+
+    def _check_wanted(self) -> None:
+        """Send no more to a server that has answered: no window may ever open for it."""
+        if self._ended and self.connection.is_client:
+            raise StreamTerminatedError("the answer is whole")
 
     async def end_sending(self) -> None:
         """End this side without data."""

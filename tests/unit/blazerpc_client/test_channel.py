@@ -15,9 +15,12 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.server import Stream
+from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.events import RequestReceived
 
+from blazerpc import BlazeApp
 from blazerpc_client import (
     Aborted,
     Backoff,
@@ -27,6 +30,8 @@ from blazerpc_client import (
     Internal,
     InvalidArgument,
     Limits,
+    ResourceExhausted,
+    RetryPolicy,
     RpcError,
     Unavailable,
     Unimplemented,
@@ -34,7 +39,15 @@ from blazerpc_client import (
 )
 from blazerpc_client.channel import Channel
 from blazerpc_client.targets import HostPort, parse_target
-from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
+from blazerpc_client.transport.choice import Http
+from tests.unit.blazerpc_client.servers import (
+    Script,
+    address,
+    answering,
+    saying,
+    serving,
+    serving_handlers,
+)
 
 
 @dataclass(frozen=True)
@@ -501,6 +514,7 @@ async def test_the_peer_of_these_tests_can_answer_well() -> None:
         (answer(OK, MESSAGE, [("grpc-status", "99")]), Unknown, "99"),
         (answer(OK, b"", DONE), Internal, "without a message"),
         (answer([*OK, *DONE]), Internal, "without a message"),
+        (answer(OK, MESSAGE * 2, DONE), Internal, "more than one message"),
         (answer(OK, MESSAGE[:3], DONE), Internal, "broke the protocol"),
         (answer(OK, MESSAGE[:-1], DONE), Internal, "broke the protocol"),
         (answer(OK, b"\x01" + MESSAGE[1:], DONE), RpcError, "(?i)compress"),
@@ -530,6 +544,7 @@ async def test_the_peer_of_these_tests_can_answer_well() -> None:
         "a status that is none",
         "no message",
         "OK and no message",
+        "two messages",
         "half a prefix",
         "half a message",
         "a compressed message",
@@ -554,3 +569,74 @@ async def test_an_answer_that_is_broken_is_an_rpc_error(
         with pytest.raises(expected, match=message) as error:
             await say(target)
     assert not isinstance(error.value, DeadlineExceeded)
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+@pytest.mark.parametrize("retry", [None, RetryPolicy()], ids=["once", "retried"])
+async def test_an_answer_that_never_ends_is_not_kept(http: Http, retry: RetryPolicy | None) -> None:
+    def script(connection: H2Connection, stream: int) -> None:
+        connection.send_headers(stream, OK)
+        connection.send_data(stream, MESSAGE * 1000)
+
+    async with answering(script) as target:
+        channel = Channel(target, http=http, retry=retry)
+        try:
+            with pytest.raises(Internal, match="more than one message"):
+                await channel.unary(ECHO, StringValue(), SOON)
+        finally:
+            channel.close()
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+@pytest.mark.parametrize("shape", ["unary", "stream"])
+@pytest.mark.parametrize("size", [5 << 20, 40 << 20])
+async def test_a_request_that_is_refused_while_it_is_sent(
+    http: Http, shape: str, size: int
+) -> None:
+    app = BlazeApp("small")
+
+    @app.model("echo")
+    async def echo(data: bytes) -> bytes:
+        return data
+
+    call = Call("/blazerpc.InferenceService/PredictEcho")
+    async with serving(app) as target:
+        channel = Channel(target, http=http)
+        request = StringValue(value="a" * size)
+        try:
+            for _ in range(3):
+                with pytest.raises(ResourceExhausted, match="4194304"):
+                    await (
+                        channel.unary(call, request, SOON)
+                        if shape == "unary"
+                        else anext(channel.server_stream(call, request, SOON))
+                    )
+        finally:
+            channel.close()
+
+
+@pytest.mark.parametrize("http", ["blaze", "h2"])
+async def test_a_status_ends_the_sending_though_nobody_resets_the_stream(http: Http) -> None:
+    gone = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = H2Connection(H2Configuration(client_side=False))
+        connection.initiate_connection()
+        while data := await reader.read(1 << 16):
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    assert event.stream_id is not None
+                    refusal = [*OK, ("grpc-status", "8"), ("grpc-message", "no")]
+                    connection.send_headers(event.stream_id, refusal, end_stream=True)
+            writer.write(connection.data_to_send())
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        channel = Channel(address(server.sockets[0]), http=http)
+        try:
+            with pytest.raises(ResourceExhausted, match="no"):
+                await channel.unary(ECHO, StringValue(value="a" * (1 << 20)), SOON)
+        finally:
+            channel.close()
+        await gone.wait()

@@ -629,3 +629,17 @@ def test_what_is_remembered_of_reset_streams_is_bounded() -> None:
         connection.reset(number, ErrorCode.CANCEL)
     assert len(connection._reset_here) <= 256
     assert connection.open_streams == 0
+
+
+def test_a_client_may_give_up_more_calls_at_once_than_are_remembered() -> None:
+    connection = client()
+    for _ in range(1000):
+        connection.reset(connection.open(encode(REQUEST), end_stream=True), ErrorCode.CANCEL)
+    # What was on its way meanwhile.
+    raw = b"".join(
+        frame(1, 4, number, encode(RESPONSE)) + frame(0, 0, number, b"a") * 4
+        for number in range(1, 2000, 2)
+    )
+    connection.take()
+    assert connection.receive(raw, 0) == []
+    assert {kind for kind, *_ in frames_in(sent(connection))} <= {FrameType.WINDOW_UPDATE}

@@ -24,7 +24,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from blazerpc_client.transport import frames
 from blazerpc_client.transport.limits import Limits, Pace
-from blazerpc_client.transport.stream import UnprocessedError
+from blazerpc_client.transport.stream import Signal, UnprocessedError
 from tests.unit.blazerpc_client.transport.peers import REQUEST, data, frame, frames_in, request
 from tests.unit.blazerpc_client.transport.servers import (
     PATIENCE,
@@ -404,6 +404,76 @@ async def test_those_who_wait_for_a_free_stream_hear_of_the_end() -> None:
         errors = await asyncio.gather(first, second, return_exceptions=True)
         assert isinstance(errors[0], StreamTerminatedError)
         assert isinstance(errors[1], UnprocessedError)
+
+
+async def test_those_who_wait_for_a_free_stream_hear_of_a_goodbye() -> None:
+    waiting = asyncio.Event()
+
+    async def wait(call: Any) -> None:
+        await call.recv_message()
+        await waiting.wait()
+        await call.send_message(b"a")
+
+    limits = Limits(max_concurrent_streams=1)
+    async with serving(wait, limits) as server, channel_to(server) as channel:
+        first = asyncio.create_task(unary(channel, b""))
+        await until(lambda: bool(server.protocols) and server.protocols[0].in_flight == 1)
+        second = asyncio.create_task(unary(channel, b""))
+        await asyncio.sleep(0)
+        server.protocols[0].drain()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(UnprocessedError):
+                await second
+        assert not first.done()
+        waiting.set()
+        assert await first == b"a"
+
+
+async def test_a_free_stream_that_is_not_taken_goes_to_the_next_who_waits() -> None:
+    turns = asyncio.Semaphore(0)
+
+    async def wait(call: Any) -> None:
+        await turns.acquire()
+        await echo(call)
+
+    limits = Limits(max_concurrent_streams=1)
+    async with serving(wait, limits) as server, channel_to(server) as channel:
+        first = asyncio.create_task(unary(channel, b"1"))
+        await until(lambda: bool(server.protocols) and server.protocols[0].in_flight == 1)
+        others = [asyncio.create_task(unary(channel, bytes([n]))) for n in range(3)]
+        await asyncio.sleep(0)
+        # It is woken and cancelled in the same turn of the loop.
+        first.add_done_callback(lambda _: others[0].cancel())
+        turns.release()
+        assert await first == b"1"
+        for _ in others:
+            turns.release()
+        async with asyncio.timeout(PATIENCE):
+            answers = await asyncio.gather(*others, return_exceptions=True)
+        assert isinstance(answers[0], asyncio.CancelledError)
+        assert answers[1:] == [b"\1", b"\2"]
+
+
+async def test_one_free_stream_wakes_one_who_waits() -> None:
+    signal = Signal()
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await signal.wait()
+        woken.append(number)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    signal.notify_one()
+    await until(lambda: woken == [1])
+    signal.notify_one()
+    waiting[2].cancel()  # who was woken and is cancelled passes it on
+    await until(lambda: woken == [1, 3])
+    assert not waiting[4].done()
+    signal.notify()
+    await asyncio.wait(waiting)
+    assert woken == [1, 3, 4]
 
 
 # Timers.
