@@ -16,6 +16,7 @@ from grpclib.server import Server
 
 from blazerpc import BlazeApp
 from blazerpc.config import ServeOptions
+from blazerpc_client.transport.choice import Http
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -25,9 +26,9 @@ Script = Callable[[h2.connection.H2Connection, int], None]
 
 
 @asynccontextmanager
-async def serving(app: BlazeApp, port: int = 0) -> AsyncIterator[str]:
+async def serving(app: BlazeApp, port: int = 0, http: Http | None = None) -> AsyncIterator[str]:
     """Serve an app in this process; give its address."""
-    server = app.server(ServeOptions(port=port))
+    server = app.server(ServeOptions(port=port, http=http))
     await server.listen(port=port)
     waiting = asyncio.create_task(server.wait())
     try:
