@@ -2,9 +2,9 @@
 
 A server of one process has a core, its load another one. Rounds measure a model's times by batch
 size, and then calls at three loads, each of which comes at random; the simulation is given the
-times of all rounds, and the loads. Measured figures are medians of the rounds. A model that
-computes says how many a core serves; one that waits, as for an accelerator, is what a simulation
-of queues can foretell on a machine whose cores do other things, too.
+round's times, and the loads. All figures are medians of the rounds. A model that computes says how
+many a core serves; one that waits, as for an accelerator, is what a simulation of queues can
+foretell on a machine whose cores do other things, too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ MODELS: Final = ("perceptron", "accelerator")
 #: Parts of what full batches serve.
 LOADS: Final = (0.25, 0.5, 0.75)
 
+#: Of batches, in rows.
+SIZES: Final = (1, 2, 4, 8, 16, 32)
+
 #: Requests a second to plan for.
 PLANNED: Final = (100_000, 1_000_000)
 
@@ -47,7 +50,7 @@ class Effort:
 
 
 QUICK: Final = Effort(rounds=1, calibration=0.1, load=0.3, requests=1000)
-FULL: Final = Effort(rounds=5, calibration=1.0, load=4.0, requests=20_000)
+FULL: Final = Effort(rounds=7, calibration=0.6, load=3.0, requests=20_000)
 
 
 def main() -> None:
@@ -73,36 +76,39 @@ def main() -> None:
     console = Console(width=100)
     with served(serve, pinned=True) as target:
         for model in MODELS:
-            process, loads = asyncio.run(_measured(target, model, effort))
-            console.print(_times(process, model))
-            console.print(_comparison(process, loads, effort))
-            console.print(_plan(process, arguments.p99_ms / 1000, effort))
+            rounds = asyncio.run(_rounds(target, model, effort))
+            console.print(_times(rounds, model))
+            console.print(_comparison(rounds, effort))
+            console.print(_plan(rounds, arguments.p99_ms / 1000, effort))
 
 
-async def _measured(
-    target: str, model: str, effort: Effort
-) -> tuple[Process, dict[float, Latency]]:
-    """Return the process, and for each load in requests a second the medians of the rounds."""
-    measured = Measured(model)
-    await measured.add(target, effort.calibration)
-    rates = [part * _process(measured).capacity for part in LOADS]
-    rounds: dict[float, list[Latency]] = {rate: [] for rate in rates}
+@dataclass(frozen=True)
+class Round:
+    """A server process, and how long calls took at each load in requests a second."""
+
+    process: Process
+    loads: dict[float, Latency]
+
+
+async def _rounds(target: str, model: str, effort: Effort) -> list[Round]:
+    found: list[Round] = []
+    rates: list[float] = []
     for number in range(effort.rounds):
-        for rate in rates:
-            times = await open_loop(target, model, rate, effort.load, seed=number)
-            rounds[rate].append(Latency.of(times))
+        measured = Measured(model)
         await measured.add(target, effort.calibration)
-    return _process(measured), {rate: _median(found) for rate, found in rounds.items()}
-
-
-def _process(measured: Measured) -> Process:
-    options = app.options
-    return Process(
-        Times(measured.service),
-        Times(measured.overhead),
-        options.max_batch_size,
-        options.batch_timeout_ms / 1000,
-    )
+        process = Process(
+            Times(measured.service),
+            Times(measured.overhead),
+            app.options.max_batch_size,
+            app.options.batch_timeout_ms / 1000,
+        )
+        rates = rates or [part * process.capacity for part in LOADS]
+        loads = {
+            rate: Latency.of(await open_loop(target, model, rate, effort.load, seed=number))
+            for rate in rates
+        }
+        found.append(Round(process, loads))
+    return found
 
 
 def _median(rounds: list[Latency]) -> Latency:
@@ -113,27 +119,26 @@ def _median(rounds: list[Latency]) -> Latency:
     return Latency(p50, p99)
 
 
-def _times(process: Process, model: str) -> Table:
+def _times(rounds: list[Round], model: str) -> Table:
     table = Table(title=f"{model}, one process on one core")
     for column in ("batch", "ms of the batch", "ms besides", "req/s of such batches"):
         table.add_column(column, justify="right")
-    size = 1
-    while size <= process.max_size:
-        service = process.service.mean(size)
-        besides = process.overhead.mean(size)
+    for size in SIZES:
+        service = statistics.median(each.process.service.mean(size) for each in rounds)
+        besides = statistics.median(each.process.overhead.mean(size) for each in rounds)
         table.add_row(
             str(size), f"{1000 * service:.2f}", f"{1000 * besides:.2f}", f"{size / service:,.0f}"
         )
-        size *= 2
     return table
 
 
-def _comparison(process: Process, loads: dict[float, Latency], effort: Effort) -> Table:
+def _comparison(rounds: list[Round], effort: Effort) -> Table:
     table = Table(title="Measured and simulated")
     for column in ("req/s", "p50 ms", "simulated", "error", "p99 ms", "simulated", "error"):
         table.add_column(column, justify="right")
-    for rate, found in loads.items():
-        expected = simulate(process, rate, effort.requests)
+    for rate in rounds[0].loads:
+        found = _median([each.loads[rate] for each in rounds])
+        expected = _median([simulate(each.process, rate, effort.requests) for each in rounds])
         table.add_row(
             f"{rate:,.0f}",
             *_compared(found.p50, expected.p50),
@@ -147,8 +152,8 @@ def _compared(measured: float, simulated: float) -> tuple[str, str, str]:
     return f"{1000 * measured:.1f}", f"{1000 * simulated:.1f}", f"{error:+.0%}"
 
 
-def _plan(process: Process, p99: float, effort: Effort) -> Table:
-    rate = sustained(process, p99, effort.requests)
+def _plan(rounds: list[Round], p99: float, effort: Effort) -> Table:
+    rate = statistics.median(sustained(each.process, p99, effort.requests) for each in rounds)
     table = Table(title=f"{rate:,.0f} req/s of a process have a p99 within {1000 * p99:.0f} ms")
     for column in (
         "req/s",

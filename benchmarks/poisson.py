@@ -7,6 +7,7 @@ the time of each counts from when it was due.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import defaultdict
@@ -14,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from blazerpc_client import BlazeClient, with_response
+from blazerpc_client import BlazeClient, ResourceExhausted, with_response
 
 #: Calls under way at once, while times are measured by batch size.
 CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64)
@@ -64,7 +65,7 @@ class Measured:
 
 
 async def open_loop(target: str, model: str, rate: float, seconds: float, seed: int) -> list[float]:
-    """Return the seconds of each call of a load that comes at random.
+    """Return the seconds of each call of a load that comes at random; inf when it is refused.
 
     Args:
         target: the server.
@@ -90,8 +91,12 @@ async def open_loop(target: str, model: str, rate: float, seconds: float, seed: 
 
 
 async def _timed(client: BlazeClient, model: str, due: float, times: list[float]) -> None:
-    await _call(client, model)
-    times.append(time.perf_counter() - due)
+    try:
+        await _call(client, model)
+    except ResourceExhausted:
+        times.append(math.inf)
+    else:
+        times.append(time.perf_counter() - due)
 
 
 _ROW: Final = np.ones((1, 64), np.float32)
