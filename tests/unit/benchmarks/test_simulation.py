@@ -66,3 +66,13 @@ def test_the_busiest_process_has_more_than_its_share_where_connections_stay() ->
 
 def test_percentiles_are_of_the_calls() -> None:
     assert Latency.of([float(n) for n in range(100, 0, -1)]) == Latency(51.0, 100.0)
+
+
+@pytest.mark.parametrize("max_size", [16, 32, 64])
+def test_up_to_three_quarters_of_its_rate_a_call_takes_two_full_batches_at_most(
+    max_size: int,
+) -> None:
+    # As docs/scaling.md says of a model that takes 40 ms, and 2 ms for each row.
+    server = process({1: [0.042], 64: [0.168]}, max_size)
+    found = simulate(server, 0.75 * server.capacity, 20_000)
+    assert found.p99 < 2 * max_size / server.capacity
