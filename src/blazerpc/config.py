@@ -116,6 +116,9 @@ class ServeOptions:
         reflection: whether clients may read the schema.
         compression: ``"gzip"`` compresses the messages of answers for clients that take it,
             where that makes them shorter; BlazeRPC's HTTP/2 only.
+        oip: whether clients of the Open Inference Protocol can call the models, too.
+        http_port: of HTTP with JSON, 0 to let the system choose; None for none. One process only;
+            needs the extra ``http``.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -135,6 +138,8 @@ class ServeOptions:
     ssl: ServerTLS | SSLContext | None = None
     reflection: bool = True
     compression: Compression | None = None
+    oip: bool = True
+    http_port: int | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
@@ -149,6 +154,12 @@ class ServeOptions:
         _check(holds, "metrics_port", self.metrics_port, "0 to 65535")
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
         _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
+        holds = self.http_port is None or 0 <= self.http_port < 1 << 16
+        _check(holds, "http_port", self.http_port, "0 to 65535")
+        holds = self.http_port is None or self.workers == 1
+        _check(holds, "http_port", self.http_port, "left out with several workers")
+        holds = self.http_port is None or (self.ssl is None and not self.host.startswith("unix:"))
+        _check(holds, "http_port", self.http_port, "left out with TLS and with UNIX sockets")
         _check(self.compression in (None, "gzip"), "compression", self.compression, "'gzip'")
 
     @property

@@ -23,6 +23,7 @@ DOCUMENTS = [
     "docs/observability.md",
     "docs/security.md",
     "docs/frameworks.md",
+    "docs/oip.md",
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)

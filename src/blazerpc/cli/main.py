@@ -162,6 +162,13 @@ def serve(
     compression: Annotated[
         Compression | None, typer.Option(help="Compress answers for clients that take it.")
     ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="Port of HTTP with JSON, of one process; needs the extra 'http'."),
+    ] = None,
+    oip: Annotated[
+        bool, typer.Option("--oip/--no-oip", help="Serve the Open Inference Protocol, too.")
+    ] = True,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -180,6 +187,8 @@ def serve(
             reflection=reflection,
             limits=with_limits(limit, Limits(max_receive_message=max_message)),
             compression=compression,
+            oip=oip,
+            http_port=http_port,
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)
