@@ -101,6 +101,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.batching $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.workers $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.capacity $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.sidebyside $(BENCH_ARGS)
 
 bench-sidebyside: bench-peers

@@ -1,0 +1,351 @@
+"""The files in deploy/: by their schemas, against each other, and by what they start.
+
+Neither Docker nor Kubernetes is needed: the commands that they would run are run here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import kubernetes_validate
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from blazerpc.server import MetricsMiddleware
+from blazerpc.supervisor.metrics import WorkerMetrics
+from blazerpc.supervisor.slot import MARGIN
+from tests.conftest import ROOT, StartServer
+from tests.integration.conftest import blaze
+
+DEPLOY: Final = ROOT / "deploy"
+COMPOSE: Final = DEPLOY / "compose/compose.yaml"
+DOCKERFILES: Final = sorted(DEPLOY.rglob("Dockerfile"))
+RAY_SERVICE: Final = DEPLOY / "kuberay/rayservice.yaml"
+ADAPTER: Final = DEPLOY / "kubernetes/prometheus-adapter.yaml"
+KUSTOMIZATION: Final = DEPLOY / "kubernetes/kustomization.yaml"
+MANIFESTS: Final = [
+    path
+    for path in [*sorted((DEPLOY / "kubernetes").glob("*.yaml")), RAY_SERVICE]
+    if path not in (ADAPTER, KUSTOMIZATION)
+]
+KUBERNETES: Final = "1.33"
+
+Object = dict[str, Any]
+
+
+def objects(path: Path) -> list[Object]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def only(path: Path, kind: str) -> Object:
+    (found,) = (each for each in objects(path) if each["kind"] == kind)
+    return found
+
+
+def templates(manifest: Object) -> Iterator[Object]:
+    """Yield the pod templates of an object."""
+    if manifest["kind"] == "Deployment":
+        yield manifest["spec"]["template"]
+    if manifest["kind"] == "RayService":
+        cluster = manifest["spec"]["rayClusterConfig"]
+        yield cluster["headGroupSpec"]["template"]
+        yield from (group["template"] for group in cluster["workerGroupSpecs"])
+
+
+def check(manifest: Object) -> None:
+    """Check an object by its schema; those of KubeRay hold pods, which have one of Kubernetes."""
+    if manifest["kind"] != "RayService":
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        return
+    schema = json.loads((ROOT / "tests/schemas/rayservice.json").read_text())
+    jsonschema.validate(manifest, schema, jsonschema.Draft202012Validator)
+    yaml.safe_load(manifest["spec"]["serveConfigV2"])
+    for template in templates(manifest):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
+        pod |= copy.deepcopy(template)
+        pod["metadata"] = {"name": "pod", **template.get("metadata", {})}
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_manifests_are_what_kubernetes_takes(path: Path) -> None:
+    for manifest in objects(path):
+        check(manifest)
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_a_name_that_is_misspelt_is_found(path: Path) -> None:
+    for manifest in objects(path):
+        manifest["spec"]["replica"] = 3
+        with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
+            check(manifest)
+
+
+def test_a_name_that_is_misspelt_in_a_ray_pod_is_found() -> None:
+    manifest = only(RAY_SERVICE, "RayService")
+    list(templates(manifest))[1]["spec"]["containers"][1]["livenessProb"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="livenessProb"):
+        check(manifest)
+
+
+def test_the_kustomization_names_every_manifest() -> None:
+    listed = yaml.safe_load(KUSTOMIZATION.read_text())["resources"]
+    assert sorted(listed) == [path.name for path in MANIFESTS if path.parent.name == "kubernetes"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_dockerfiles_pass_hadolint(path: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def instructions(path: Path) -> list[tuple[str, str]]:
+    """Return the instructions of a Dockerfile, and what each says."""
+    text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0], line.partition(" ")[2]) for line in text.splitlines() if line]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_what_an_image_copies_is_sent_to_the_build(path: Path) -> None:
+    sent = path.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    copies = [said for name, said in instructions(path) if name == "COPY"]
+    sources = {word for said in copies if "--from" not in said for word in said.split()[:-1]}
+    sources = {source for source in sources if not source.startswith("--")}
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert f"!{source}" in sent
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_images_do_not_run_as_root(path: Path) -> None:
+    assert [said for name, said in instructions(path) if name == "USER"][-1] not in ("root", "0")
+
+
+def image_command() -> tuple[list[str], list[str]]:
+    """Return what the image runs, and what its health check runs."""
+    said = dict(instructions(DEPLOY / "Dockerfile"))
+    health = said["HEALTHCHECK"].partition("CMD ")[2]
+    return json.loads(said["ENTRYPOINT"]) + json.loads(said["CMD"]), json.loads(health)
+
+
+def test_the_image_serves_is_healthy_and_drains(start_server: StartServer) -> None:
+    (program, command, app, *options), health = image_command()
+    assert (program, command) == ("blaze", "serve")
+    # On this machine's own address, at ports that are free.
+    here = {"0.0.0.0": "127.0.0.1", "50051": "0", "9090": "0"}
+    server = start_server(app, *(here.get(word, word) for word in options))
+    done = blaze(*(word.replace("127.0.0.1:50051", server.target) for word in health[1:]))
+    assert (done.returncode, done.stdout) == (0, "SERVING\n")
+    server.signal(signal.SIGTERM)
+    assert server.wait()[0] == 0
+
+
+def test_the_compose_file_is_what_compose_takes() -> None:
+    done = compose_check(COMPOSE)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_compose_file_with_a_misspelt_name_is_found(tmp_path: Path) -> None:
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(COMPOSE.read_text().replace("stop_grace_period", "stop_grace"))
+    assert compose_check(wrong).returncode == 1
+
+
+def compose_check(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_compose_mounts_is_there() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    volumes = [volume for each in services.values() for volume in each.get("volumes", [])]
+    sources = [volume.partition(":")[0] for volume in volumes if volume.startswith(".")]
+    assert len(sources) == 4
+    assert all((COMPOSE.parent / source).exists() for source in sources)
+    (board,) = yaml.safe_load((COMPOSE.parent / "grafana/dashboards/blazerpc.yaml").read_text())[
+        "providers"
+    ]
+    assert f"../grafana:{board['options']['path']}:ro" in volumes
+
+
+def test_compose_reads_the_metrics_where_they_are() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    (job,) = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())["scrape_configs"]
+    (target,) = job["static_configs"][0]["targets"]
+    host, port = target.split(":")
+    assert host in services
+    assert option(image_command()[0], "--metrics-port") == port
+    datasources = COMPOSE.parent / "grafana/datasources/prometheus.yaml"
+    (source,) = yaml.safe_load(datasources.read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
+def option(words: Sequence[str], name: str) -> str:
+    """Return the value of an option, written as one word or as two."""
+    text = " ".join(words).replace("=", " ").split()
+    return text[text.index(name) + 1]
+
+
+def commands() -> dict[str, list[str]]:
+    """Return every ``blaze serve`` in deploy/: by where it is, its words."""
+    found = {"Dockerfile": image_command()[0]}
+    for path in (DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE):
+        for template in templates(objects(path)[0]):
+            for container in template["spec"]["containers"]:
+                words = [*container.get("command", []), *container.get("args", [])]
+                if "blaze" in " ".join(words):
+                    script = [shlex.split(word) for word in words]
+                    found[path.name] = [word for part in script for word in part]
+    return found
+
+
+#: Of the engine that runs models on Ray.
+ENGINE: Final = {"--engine", "--ray-address"}
+
+
+@pytest.mark.parametrize("place", ["Dockerfile", "deployment.yaml", "rayservice.yaml"])
+def test_the_options_are_those_of_blaze_serve(place: str) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]*", blaze("serve", "--help").stdout))
+    used = {word.partition("=")[0] for word in commands()[place] if word.startswith("--")}
+    assert {"--host", "--port", "--grace", "--metrics-port"} <= used
+    assert used <= known | ENGINE
+
+
+@pytest.mark.parametrize("path", [DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE])
+def test_a_pod_is_not_killed_while_it_drains(path: Path) -> None:
+    template = list(templates(objects(path)[0]))[-1]
+    words = commands()[path.name]
+    server = template["spec"]["containers"][-1]
+    sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drained = sleep + float(option(words, "--grace"))
+    assert template["spec"]["terminationGracePeriodSeconds"] >= drained + MARGIN
+    for other in template["spec"]["containers"][:-1]:
+        # What the models run in goes after those who call it.
+        assert other["lifecycle"]["preStop"]["sleep"]["seconds"] > drained
+
+
+def test_compose_does_not_kill_the_server_while_it_drains() -> None:
+    stop = yaml.safe_load(COMPOSE.read_text())["services"]["app"]["stop_grace_period"]
+    grace = float(option(image_command()[0], "--grace"))
+    assert promql_parser.parse_duration(stop).total_seconds() >= grace + MARGIN
+
+
+@pytest.mark.parametrize("path", [DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE])
+def test_probes_and_services_meet_the_server(path: Path) -> None:
+    template = list(templates(objects(path)[0]))[-1]
+    server = template["spec"]["containers"][-1]
+    words = commands()[path.name]
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert str(ports["grpc"]) == option(words, "--port")
+    assert str(ports["metrics"]) == option(words, "--metrics-port")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        (port,) = {check["port"] for check in server[probe].values() if isinstance(check, dict)}
+        assert port == ports["grpc"]
+    service = DEPLOY / "kubernetes/service.yaml" if path != RAY_SERVICE else RAY_SERVICE
+    spec = only(service, "Service")["spec"]
+    assert {port["targetPort"] for port in spec["ports"]} == set(ports)
+    assert spec["selector"].items() <= template["metadata"]["labels"].items()
+
+
+def test_the_budget_and_the_autoscaler_are_of_the_deployment() -> None:
+    deployment = only(DEPLOY / "kubernetes/deployment.yaml", "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    budget = only(DEPLOY / "kubernetes/disruption.yaml", "PodDisruptionBudget")
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    scaled = only(DEPLOY / "kubernetes/autoscaler.yaml", "HorizontalPodAutoscaler")["spec"]
+    target = scaled["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
+
+
+def test_the_autoscaler_asks_for_what_the_adapter_has() -> None:
+    scaled = only(DEPLOY / "kubernetes/autoscaler.yaml", "HorizontalPodAutoscaler")["spec"]
+    (metric,) = scaled["metrics"]
+    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
+    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
+    assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
+
+
+def queries() -> dict[str, str]:
+    """Return every query for Prometheus in deploy/, by where it is."""
+    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
+    query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod")
+    found = {
+        "adapter": query.replace("<<.LabelMatchers>>", 'namespace="default",pod=~"a|b"'),
+        "series": rule["seriesQuery"],
+    }
+    for group in yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())["groups"]:
+        found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    return found
+
+
+@pytest.mark.parametrize(("place", "query"), queries().items())
+def test_queries_are_of_metrics_that_there_are(place: str, query: str, tmp_path: Path) -> None:
+    promql_parser.parse(query)  # raises for what is no PromQL
+    used = set(re.findall(r"\bblazerpc_\w+", query))
+    assert used, place
+    assert used <= metric_names(tmp_path), place
+
+
+def metric_names(directory: Path) -> set[str]:
+    """Return the names of the series that a server of several processes has."""
+    registry = CollectorRegistry()
+    MetricsMiddleware(registry)
+    suffixes = {"histogram": ["_bucket", "_count", "_sum"], "counter": ["_total"]}
+    return {
+        family.name + suffix
+        for family in [*registry.collect(), *WorkerMetrics(str(directory)).collect()]
+        for suffix in suffixes.get(family.type, [""])
+    }
+
+
+def test_alerts_are_what_prometheus_takes() -> None:
+    said = yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())
+    assert set(said) == {"groups"}
+    for group in said["groups"]:
+        assert set(group) == {"name", "rules"}
+        for rule in group["rules"]:
+            assert (
+                {"alert", "expr"} <= set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+            )
+            if "for" in rule:
+                promql_parser.parse_duration(rule["for"])
+
+
+def test_prometheus_is_told_what_it_takes() -> None:
+    said: Mapping[str, Any] = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())
+    assert set(said) == {"global", "rule_files", "scrape_configs"}
+    for duration in said["global"].values():
+        promql_parser.parse_duration(duration)
+    volumes = yaml.safe_load(COMPOSE.read_text())["services"]["prometheus"]["volumes"]
+    assert all(any(f":{path}:ro" in volume for volume in volumes) for path in said["rule_files"])
+
+
+def test_every_file_is_checked() -> None:
+    checked = {
+        *MANIFESTS,
+        *DOCKERFILES,
+        *(path.with_name("Dockerfile.dockerignore") for path in DOCKERFILES),
+        *(ADAPTER, KUSTOMIZATION, COMPOSE, DEPLOY / "README.md", DEPLOY / "grafana/blazerpc.json"),
+        *(COMPOSE.parent / name for name in ("prometheus.yml", "alerts.yml")),
+        *(COMPOSE.parent / "grafana").rglob("*.yaml"),
+    }
+    assert checked == {path for path in DEPLOY.rglob("*") if path.is_file()}
