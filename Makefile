@@ -6,12 +6,13 @@ READY := $(VENV)/.ready
 # Two gigabytes more than the demo needs.
 FRAMEWORKS := $(VENV)/.frameworks
 TENSORFLOW := $(VENV)/.tensorflow
+RAY := $(VENV)/.ray
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The oldest mypy that is supported, beside the newest: tests run both.
 OLDEST_MYPY := 1.15.0
 
-.PHONY: setup frameworks demo test test-tensorflow check stubs bench format clean
+.PHONY: setup frameworks demo test test-tensorflow test-ray check stubs bench format clean
 
 setup: $(READY)
 
@@ -34,6 +35,10 @@ $(TENSORFLOW): $(FRAMEWORKS)
 	$(PIP) --editable '.[demo,dev,frameworks,tensorflow]'
 	touch $(TENSORFLOW)
 
+$(RAY): $(FRAMEWORKS)
+	$(PIP) --editable '.[demo,dev,frameworks,ray]'
+	touch $(RAY)
+
 demo: setup
 	$(BIN)/python -m examples.demo
 	$(BIN)/python -m examples.observability
@@ -44,12 +49,16 @@ ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/
 	$(addprefix tests/unit/blazerpc_client/test_,channel.py response.py verify.py)
 
 test: check
-	$(BIN)/python -m pytest -m 'not tensorflow'
-	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow' $(ON_THE_WIRE)
+	$(BIN)/python -m pytest -m 'not tensorflow and not ray'
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not ray' $(ON_THE_WIRE)
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)
 	$(BIN)/python -m pytest -m tensorflow
+
+# Likewise: a Ray of its own takes a gigabyte of memory.
+test-ray: $(RAY)
+	$(BIN)/python -m pytest -m ray
 
 check: frameworks
 	$(BIN)/ruff check .

@@ -13,11 +13,14 @@ from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
 from blazerpc.config import (
     ExecutionChanges,
     ExecutionOptions,
+    RayEngine,
+    Resources,
     ServeOptions,
     check_max_concurrent_requests,
 )
 from blazerpc.context import AppState
 from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
+from blazerpc.runtime.engine import Engine, LocalEngine
 from blazerpc.runtime.executor import described, is_ours
 from blazerpc.runtime.model import stem
 from blazerpc.runtime.registry import ModelRegistry, naming
@@ -99,6 +102,8 @@ class BlazeApp:
         batch_timeout_ms: float | None = None,
         max_queue_size: int | None = None,
         max_concurrency: int | None = None,
+        resources: Resources | None = None,
+        idempotent: bool = False,
     ) -> Callable[[F], F]:
         """Register the decorated function or class as a model; it stays what it is.
 
@@ -120,6 +125,9 @@ class BlazeApp:
             batch_timeout_ms: likewise.
             max_queue_size: likewise.
             max_concurrency: likewise.
+            resources: that the model needs; None is one core, and one replica.
+            idempotent: whether a call that may have run can be made again, which the schema tells
+                clients.
 
         Raises:
             ValidationError: naming the model, the parameter, and what would do.
@@ -134,6 +142,13 @@ class BlazeApp:
             "max_queue_size": max_queue_size,
             "max_concurrency": max_concurrency,
         }
+        resources = Resources() if resources is None else resources
+        if resources.max_ongoing is not None:
+            if max_concurrency is not None:
+                raise ConfigurationError(
+                    "max_concurrency and max_ongoing of the resources say the same; leave one out"
+                )
+            given["max_concurrency"] = resources.max_ongoing
         changes = {option: value for option, value in given.items() if value is not None}
         options = replace(self.options, **changes)
 
@@ -146,6 +161,8 @@ class BlazeApp:
                 batch=batch,
                 isolate_failures=isolate_failures,
                 options=options,
+                resources=resources,
+                idempotent=idempotent,
             )
             return func
 
@@ -219,7 +236,12 @@ class BlazeApp:
         self.model(name, version, **options)(function)
 
     async def serve(
-        self, host: str = "127.0.0.1", port: int = 50051, *, http: Http | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 50051,
+        *,
+        http: Http | None = None,
+        engine: RayEngine | None = None,
     ) -> None:
         """Serve all models, with health and reflection, until SIGINT or SIGTERM.
 
@@ -227,12 +249,14 @@ class BlazeApp:
             host: address to listen on.
             port: likewise; 0 lets the system choose.
             http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
+            engine: runs the models; None runs them in this process.
 
         Raises:
-            ConfigurationError: for an app without models, or an address that cannot be had.
+            ConfigurationError: for an app without models, an address that cannot be had, or an
+                engine that is not installed.
             StartupError: when the lifespan or the construction of a model fails.
         """
-        options = ServeOptions(host=host, port=port, http=http)
+        options = ServeOptions(host=host, port=port, http=http, engine=engine)
         await self.server(options).start(options.host, options.port)
 
     def server(self, options: ServeOptions) -> GRPCServer:
@@ -247,6 +271,7 @@ class BlazeApp:
         if options.workers > 1:
             raise ConfigurationError("a server is one process; for more, run blaze serve --workers")
         middleware = self._with_observers(options)
+        engine = self._engine(options)
         servicer = InferenceServicer(
             self.registry,
             None if options.lock is None else SchemaLock.read(options.lock),
@@ -254,9 +279,11 @@ class BlazeApp:
             lifespan=self._entered,
             max_concurrent_requests=self._max_concurrent_requests,
             observe=[each.observe_model for each in middleware],
+            engine=engine,
         )
         names = model_names(self.registry.list_models())
         health = build_health_service([servicer], names, serving=False)
+        engine.when_ready(health.set_ready)
         handlers = build_reflection_service([servicer, health], servicer.schema)
         return GRPCServer(
             handlers,
@@ -266,6 +293,22 @@ class BlazeApp:
             limits=options.limits,
             compression=options.compression,
         )
+
+    def _engine(self, options: ServeOptions) -> Engine:
+        """Return what runs the models.
+
+        Raises:
+            ConfigurationError: when its extra is not installed.
+        """
+        if options.engine is None:
+            return LocalEngine()
+        try:
+            from blazerpc.engines.ray import RayServe
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"Ray Serve is not installed ({error}); pip install 'blazerpc[ray]'"
+            ) from error
+        return RayServe(options.engine, self.name, self.registry.list_models())
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:
         """Return the middleware, with what the options ask for and it lacks."""

@@ -18,6 +18,7 @@ from blazerpc.cli.call import call as run_call
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import generate_client
+from blazerpc.cli.engine import Engine, chosen_engine
 from blazerpc.cli.exits import FAILURE, USAGE
 from blazerpc.cli.failures import explained, print_error
 from blazerpc.cli.health import SUMMARY
@@ -128,6 +129,17 @@ def serve(
     compression: Annotated[
         Compression | None, typer.Option(help="Compress answers for clients that take it.")
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Where models run: in the server, or on Ray Serve (extra 'ray').")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A running Ray; default: one for this server."),
+    ] = None,
+    ray_release: Annotated[
+        str | None,
+        typer.Option(help="Release of the models' code; default: told by their sources."),
+    ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -144,6 +156,7 @@ def serve(
             http=http,
             limits=with_limits(limit, Limits(max_receive_message=max_message)),
             compression=compression,
+            engine=chosen_engine(engine, app, ray_address, ray_release),
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

@@ -1,0 +1,1 @@
+"""Engines that run models outside the server's process, each an extra."""
