@@ -70,7 +70,7 @@ def fails(how: str) -> int:
 
 @app.model("counted", resources=SMALL)
 def counted(count: int, size: int, path: str) -> Iterator[bytes]:
-    """Stream numbers that are ``size`` bytes long, and note in a file which were made, and the end."""
+    """Stream numbers of ``size`` bytes, and note in a file which were made, and the end."""
     try:
         for number in range(count):
             _noted(path, str(number))
@@ -97,6 +97,11 @@ async def stuck(path: str, wait: bool) -> str:
             _noted(path, "cancelled")
             raise
     return "free"
+
+
+#: Few processes, for those who start it again and again.
+small = BlazeApp("small")
+small.model("where", resources=Resources(cpus=0.1, max_ongoing=8))(where)
 
 
 def _process() -> int:

@@ -103,7 +103,8 @@ class Deployments:
                 for name, model in self._models.items()
                 if name not in known or known[name].status in _BROKEN
             ]
-            serve.run_many(missing, wait_for_applications_running=False)
+            if missing:
+                serve.run_many(missing, wait_for_applications_running=False)
         self._wait()
         handles = {model.stem: serve.get_app_handle(name) for name, model in self._models.items()}
         return self._door, handles

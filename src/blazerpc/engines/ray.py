@@ -128,17 +128,16 @@ class RayServe:
 
     async def _connect(self) -> None:
         try:
-            door, handles = await asyncio.to_thread(self._enter)
+            await asyncio.to_thread(self._init)
+            _take_signals_back()
+            door, handles = await asyncio.to_thread(self._deployments.enter)
         except BlazeRPCError:
             raise
         except Exception as error:
             raise StartupError(f"Ray: {described(error)}") from error
-        finally:
-            _take_signals_back()
         self._connection = _Connection(door, handles)
 
-    def _enter(self) -> tuple[Any, dict[str, DeploymentHandle[Any]]]:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    def _init(self) -> None:
         given = self._options.address
         # One of its own has room for all, whatever the machine has: they share its cores.
         ray.init(
@@ -150,7 +149,6 @@ class RayServe:
             logging_level=logging.ERROR,
         )
         self._address = ray.get_runtime_context().gcs_address
-        return self._deployments.enter()
 
     def _leave(self) -> None:
         if self._options.address is not None:
