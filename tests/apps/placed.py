@@ -39,13 +39,6 @@ async def where(seconds: float) -> int:
     return os.getpid()
 
 
-@app.model("scaled", resources=Resources(cpus=0.1, replicas=(1, 2), max_ongoing=2))
-async def scaled(seconds: float) -> int:
-    """Return the process, after a while."""
-    await asyncio.sleep(seconds)
-    return os.getpid()
-
-
 @app.model("twice", resources=SMALL)
 def twice(x: TensorInput[np.float32, "batch", "n"]) -> TensorOutput[np.float32, "batch", "n"]:
     """Return the double."""
@@ -102,6 +95,25 @@ async def stuck(path: str, wait: bool) -> str:
 #: Few processes, for those who start it again and again.
 small = BlazeApp("small")
 small.model("where", resources=Resources(cpus=0.1, max_ongoing=8))(where)
+
+
+#: A replica for each of two nodes.
+pair = BlazeApp("pair")
+pair.model("where", resources=Resources(cpus=1.0, replicas=2, max_ongoing=8))(where)
+
+broken = BlazeApp("broken")
+
+
+@broken.model("broken", resources=SMALL)
+class Broken:
+    """Cannot be built."""
+
+    def __init__(self) -> None:
+        raise FileNotFoundError("no such weights")
+
+    def __call__(self, x: int) -> int:
+        """Return it."""
+        return x
 
 
 def _process() -> int:

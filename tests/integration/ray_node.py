@@ -87,8 +87,13 @@ def replicas(node: Node) -> list[int]:
     return [p for p, _, title in _processes() if p in of_node and "ray::ServeReplica" in title]
 
 
+def running(processes: set[int]) -> set[int]:
+    """Return which of the processes have not ended."""
+    return processes & {process for process, _, title in _processes() if title}
+
+
 def _processes() -> Iterator[tuple[int, int, str]]:
-    """Yield each process, its parent, and its title."""
+    """Yield each process, its parent, and its title, which is empty when it has ended."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with suppress(OSError):

@@ -31,7 +31,7 @@ from blazerpc_client import (
 from examples.digits import Digits
 from tests.conftest import ServerProcess, StartServer
 from tests.integration.conftest import blaze
-from tests.integration.ray_node import Node, free_port, replicas
+from tests.integration.ray_node import Node, descendants, free_port, replicas, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -39,6 +39,7 @@ Floats = npt.NDArray[np.float32]
 
 PLACED = "tests.apps.placed:app"
 SMALL = "tests.apps.placed:small"
+PAIR = "tests.apps.placed:pair"
 #: Ray's own imports warn.
 PROGRAM = ("-W", "ignore", "-m", "blazerpc.cli")
 
@@ -50,6 +51,8 @@ def token() -> Iterator[None]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
         patch.delenv("RAY_ADDRESS", raising=False)
+        # How often Ray Serve counts calls, for a test that waits for what it does then.
+        patch.setenv("RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "1")
         yield
 
 
@@ -278,6 +281,95 @@ async def test_a_new_release_takes_over_without_a_failed_call(
     await asyncio.gather(*callers)
     assert code == 0
     assert not answers[old.target] & answers[new.target]
+
+
+async def test_replicas_come_and_go_with_the_load(start_server: StartServer, node: Node) -> None:
+    assert node.address is not None
+    program = ("-W", "ignore", "-m", "tests.apps.scaling")
+    server = start_server("", node.address, program=program)
+    answers: set[int] = set()
+    ended = asyncio.Event()
+
+    async def caller(client: BlazeClient) -> None:
+        while not ended.is_set():
+            answers.add(await where(client, 0.1))
+
+    async with client_of(server) as client:
+        first = await where(client)
+        callers = [asyncio.create_task(caller(client)) for _ in range(8)]
+        await until(lambda: len(answers) == 2, "there is a second replica")
+        ended.set()
+        await asyncio.gather(*callers)
+        await until(lambda: len(running(answers)) == 1, "one of them has gone")
+        assert await where(client) in running(answers)
+    assert first in answers
+    assert server.stop()[0] == 0
+    await until(lambda: not running(answers), "the last has gone, too")
+
+
+async def test_a_node_that_is_lost_fails_only_the_calls_in_it(start_server: StartServer) -> None:
+    answers: list[int] = []
+    failures: list[Unavailable] = []
+    ended = asyncio.Event()
+
+    async def caller(client: BlazeClient) -> None:
+        while not ended.is_set():
+            try:
+                answers.append(await where(client, 0.1))
+            except Unavailable as error:
+                failures.append(error)
+
+    with directory() as path:
+        head = Node(path, port=free_port())
+        other = Node(path, join=head.address)
+        try:
+            server = on_ray(start_server, PAIR, head)
+            async with client_of(server) as client:
+                callers = [asyncio.create_task(caller(client)) for _ in range(20)]
+                await until(
+                    lambda: (
+                        set(answers) == {*replicas(head), *replicas(other)}
+                        and len(replicas(other)) == 1
+                    ),
+                    "a replica of each node answers",
+                )
+                before = set(answers)
+                other.kill()
+                answers.clear()
+                await until(lambda: bool(set(answers) - before), "there is a new replica")
+                ended.set()
+                async with asyncio.timeout(30):
+                    await asyncio.gather(*callers)
+            assert 1 <= len(failures) <= 8
+            assert server.stop()[0] == 0
+        finally:
+            for each in (other, head):
+                each.kill()
+
+
+async def test_a_ray_of_its_own_ends_with_the_server(start_server: StartServer) -> None:
+    server = start_server(SMALL, "--engine", "ray", program=PROGRAM)
+    processes = set(descendants(server.process.pid))
+    async with client_of(server) as client:
+        assert await where(client) in processes
+    assert server.stop()[0] == 0
+    await until(lambda: not running(processes), "all of it has ended")
+
+
+def test_a_model_that_cannot_start_is_told_in_one_line(node: Node) -> None:
+    assert node.address is not None
+    ray = ["--engine", "ray", "--ray-address", node.address]
+    done = blaze("serve", "tests.apps.placed:broken", *ray, "--port", "0", warnings="ignore")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: model 'broken' does not start on Ray: ")
+    assert "no such weights" in done.stderr.splitlines()[-1]
+
+
+def test_an_address_without_a_ray_is_told_in_one_line() -> None:
+    ray = ["--engine", "ray", "--ray-address", f"127.0.0.1:{free_port()}"]
+    done = blaze("serve", SMALL, *ray, "--port", "0", warnings="ignore")
+    assert done.returncode == 1
+    assert "start one with ray start --head" in done.stderr.splitlines()[-1]
 
 
 async def test_ray_goes_and_comes_back(start_server: StartServer) -> None:
