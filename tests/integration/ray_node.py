@@ -55,6 +55,7 @@ class Node:
             text += line
             if "Ray runtime started" in line:
                 return
+        self._process.communicate()
         raise AssertionError(f"Ray did not start: {text}")
 
     @property
@@ -64,6 +65,9 @@ class Node:
 
     def kill(self) -> None:
         """End all of it at once, as the loss of a machine does."""
+        assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            return
         for process in self.processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

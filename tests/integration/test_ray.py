@@ -320,9 +320,10 @@ async def test_a_node_that_is_lost_fails_only_the_calls_in_it(start_server: Star
                 failures.append(error)
 
     with directory() as path:
-        head = Node(path, port=free_port())
-        other = Node(path, join=head.address)
+        nodes = [Node(path, port=free_port())]
         try:
+            nodes.append(Node(path, join=nodes[0].address))
+            head, other = nodes
             server = on_ray(start_server, PAIR, head)
             async with client_of(server) as client:
                 callers = [asyncio.create_task(caller(client)) for _ in range(20)]
@@ -343,7 +344,7 @@ async def test_a_node_that_is_lost_fails_only_the_calls_in_it(start_server: Star
             assert 1 <= len(failures) <= 8
             assert server.stop()[0] == 0
         finally:
-            for each in (other, head):
+            for each in nodes:
                 each.kill()
 
 
