@@ -12,7 +12,7 @@ import numpy as np
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from blazerpc import BlazeApp, Depends, Resources, TensorInput, TensorOutput
+from blazerpc import BlazeApp, Context, Depends, Resources, TensorInput, TensorOutput
 
 SMALL = Resources(cpus=0.1)
 
@@ -114,6 +114,15 @@ class Broken:
     def __call__(self, x: int) -> int:
         """Return it."""
         return x
+
+
+bound = BlazeApp("bound")
+
+
+@bound.model("bound", resources=SMALL)
+def tied(x: int, ctx: Context) -> str:
+    """Return the rpc's path."""
+    return f"{ctx.method} {x}"
 
 
 def _process() -> int:

@@ -20,6 +20,7 @@ DOCUMENTS = [
     "docs/cli.md",
     "docs/observability.md",
     "docs/frameworks.md",
+    "docs/ray.md",
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)

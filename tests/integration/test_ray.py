@@ -29,9 +29,10 @@ from blazerpc_client import (
     Unavailable,
 )
 from examples.digits import Digits
-from tests.conftest import ServerProcess, StartServer
+from tests.conftest import ROOT, ServerProcess, StartServer
 from tests.integration.conftest import blaze
 from tests.integration.ray_node import Node, descendants, free_port, replicas, running
+from tests.integration.test_docs import BLOCK, run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -364,6 +365,27 @@ def test_a_model_that_cannot_start_is_told_in_one_line(node: Node) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: model 'broken' does not start on Ray: ")
     assert "no such weights" in done.stderr.splitlines()[-1]
+
+
+def test_a_model_that_takes_its_context_is_told_in_one_line() -> None:
+    done = blaze(
+        "serve", "tests.apps.placed:bound", "--engine", "ray", "--port", "0", warnings="ignore"
+    )
+    assert done.returncode == 1
+    assert "model 'bound' takes the Context of its call" in done.stderr.splitlines()[-1]
+
+
+def test_the_documentation_runs_on_ray(
+    start_server: StartServer, node: Node, tmp_path: Path
+) -> None:
+    app, client, _ = BLOCK.findall((ROOT / "docs/ray.md").read_text())
+    (tmp_path / "app.py").write_text(app)
+    assert node.address is not None
+    options = ("--engine", "ray", "--ray-address", node.address)
+    server = start_server("app:app", *options, directory=tmp_path, program=PROGRAM)
+    done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run(client.replace("localhost:50051", server.target), tmp_path)
 
 
 def test_an_address_without_a_ray_is_told_in_one_line() -> None:

@@ -11,7 +11,8 @@ import blazerpc_client
 
 ROOT = Path(__file__).parents[3]
 DOCS = "".join(
-    (ROOT / name).read_text() for name in ("README.md", "docs/client.md", "docs/server.md")
+    (ROOT / name).read_text()
+    for name in ("README.md", "docs/client.md", "docs/server.md", "docs/ray.md")
 )
 
 
