@@ -7,12 +7,20 @@ READY := $(VENV)/.ready
 FRAMEWORKS := $(VENV)/.frameworks
 TENSORFLOW := $(VENV)/.tensorflow
 RAY := $(VENV)/.ray
+FUZZ := $(VENV)/.fuzz
+# Other implementations of gRPC and HTTP/2, from npm and Debian.
+PEERS := tests/peers/js
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The oldest mypy that is supported, beside the newest: tests run both.
 OLDEST_MYPY := 1.15.0
 
-.PHONY: setup frameworks demo test test-tensorflow test-ray check stubs bench format clean
+# What is compared with runs in environments of its own, of pinned packages.
+COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/.ready,\
+	$(wildcard benchmarks/sidebyside/environments/*.txt))
+
+.PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers fuzz check stubs bench bench-peers bench-sidebyside \
+	format clean
 
 setup: $(READY)
 
@@ -39,9 +47,18 @@ $(RAY): $(FRAMEWORKS)
 	$(PIP) --editable '.[demo,dev,frameworks,ray]'
 	touch $(RAY)
 
+peers: setup
+	scripts/debian_peers.sh
+	if command -v npm >/dev/null; then $(MAKE) $(PEERS)/node_modules; fi
+
+$(PEERS)/node_modules: $(PEERS)/package-lock.json
+	cd $(PEERS) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
 demo: setup
 	$(BIN)/python -m examples.demo
 	$(BIN)/python -m examples.observability
+	$(BIN)/python -m examples.tls
 
 # What goes over the wire is tested on both kinds of HTTP/2.
 ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/test_context.py \
@@ -49,8 +66,8 @@ ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/
 	$(addprefix tests/unit/blazerpc_client/test_,channel.py response.py verify.py)
 
 test: check
-	$(BIN)/python -m pytest -m 'not tensorflow and not ray'
-	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not ray' $(ON_THE_WIRE)
+	$(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers'
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers' $(ON_THE_WIRE)
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)
@@ -59,6 +76,25 @@ test-tensorflow: $(TENSORFLOW)
 # Likewise: a Ray of its own takes a gigabyte of memory.
 test-ray: $(RAY)
 	$(BIN)/python -m pytest -m ray
+
+# Apart likewise: they take programs that pip does not install.
+test-peers: peers
+	$(BIN)/python -m pytest -m peers
+
+$(FUZZ): $(READY)
+	$(PIP) --editable '.[demo,dev,fuzz]'
+	touch $(FUZZ)
+
+# Seconds for each target; what it finds is written to .fuzz/.
+FUZZ_TIME ?= 300
+
+fuzz: $(FUZZ)
+	mkdir -p .fuzz
+	set -e; for target in $$($(BIN)/python -m tests.fuzz); do \
+		mkdir -p .fuzz/$$target; \
+		$(BIN)/python -m tests.fuzz $$target .fuzz/$$target -max_total_time=$(FUZZ_TIME) \
+			-max_len=2000 -len_control=0 -timeout=20 -rss_limit_mb=1024 -artifact_prefix=.fuzz/ -verbosity=0; \
+	done
 
 check: frameworks
 	$(BIN)/ruff check .
@@ -74,10 +110,21 @@ bench: setup
 	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.batching $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.workers $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.sidebyside $(BENCH_ARGS)
+
+bench-sidebyside: bench-peers
+	$(BIN)/python -m benchmarks.sidebyside $(BENCH_ARGS)
+
+bench-peers: setup $(COMPARED)
+
+$(VENV)/bench/%/.ready: benchmarks/sidebyside/environments/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS)/node_modules .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

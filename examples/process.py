@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ssl import SSLContext
 
 from grpclib.client import Channel
 from grpclib.health.v1.health_grpc import HealthStub
@@ -19,8 +20,13 @@ PATIENCE = 60
 
 
 @contextmanager
-def served(app: str, *options: str) -> Iterator[str]:
+def served(app: str, *options: str, ssl: SSLContext | None = None) -> Iterator[str]:
     """Serve ``app`` on a free port; give its address once it is healthy, and stop it at the end.
+
+    Args:
+        app: its import string.
+        options: of ``blaze serve``.
+        ssl: that it is asked for its health with; None where it has no TLS.
 
     Raises:
         RuntimeError: when the server does not come up, or does not stop cleanly.
@@ -34,7 +40,7 @@ def served(app: str, *options: str) -> Iterator[str]:
     )
     try:
         target = _announced(process)
-        asyncio.run(_healthy(target))
+        asyncio.run(_healthy(target, ssl))
         yield target
         process.send_signal(signal.SIGTERM)
         if process.wait(PATIENCE) != 0:
@@ -55,12 +61,12 @@ def _announced(process: subprocess.Popen[str]) -> str:
     raise RuntimeError(f"the server ended with exit code {process.wait()}")
 
 
-async def _healthy(target: str) -> None:
+async def _healthy(target: str, ssl: SSLContext | None) -> None:
     """Wait until the server's health service says SERVING."""
     host, _, port = target.rpartition(":")
     async with (
         asyncio.timeout(PATIENCE),
-        Channel(host, int(port)) as channel,
+        Channel(host, int(port), ssl=ssl) as channel,
         HealthStub(channel).Watch.open() as stream,
     ):
         await stream.send_message(HealthCheckRequest(), end=True)

@@ -24,6 +24,7 @@ APPS = {
     "examples.sklearn_wine:app": "sklearn_wine_client",
     "examples.torch_digits:app": "torch_digits_client",
     "tests.apps.rows:app": "rows_client",
+    "benchmarks.sidebyside.app:app": "sidebyside_client",
 }
 
 #: A schema of somebody else's, and the package of its client, which can block too.

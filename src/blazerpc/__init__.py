@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         StartupError,
         ValidationError,
     )
+    from blazerpc.tls import ServerTLS
     from blazerpc.types import Tensor, TensorInput, TensorOutput
 else:
     __getattr__ = lazy_names(
@@ -45,6 +46,7 @@ else:
             "rows": [],
             "runtime": [],
             "server": [],
+            "tls": ["ServerTLS"],
             "types": ["Tensor", "TensorInput", "TensorOutput"],
         },
     )
@@ -66,6 +68,7 @@ __all__ = [
     "Resources",
     "SerializationError",
     "ServeOptions",
+    "ServerTLS",
     "StartupError",
     "Tensor",
     "TensorInput",

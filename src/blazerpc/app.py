@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, cast
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
@@ -28,7 +29,11 @@ from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
+from blazerpc.tls import ServerTLS
 from blazerpc_client.transport.choice import Http
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -242,28 +247,35 @@ class BlazeApp:
         *,
         http: Http | None = None,
         engine: RayEngine | None = None,
+        ssl: ServerTLS | SSLContext | None = None,
+        reflection: bool = True,
     ) -> None:
         """Serve all models, with health and reflection, until SIGINT or SIGTERM.
 
         Args:
-            host: address to listen on.
+            host: address to listen on; ``unix:PATH`` for a UNIX socket, which needs no port.
             port: likewise; 0 lets the system choose.
             http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
+            ssl: how connections are encrypted; None for plaintext.
+            reflection: whether clients may read the schema.
             engine: runs the models; None runs them in this process.
 
         Raises:
-            ConfigurationError: for an app without models, an address that cannot be had, or an
-                engine that is not installed.
+            ConfigurationError: for an app without models, an address that cannot be had,
+                certificates that cannot be used, or an engine that is not installed.
             StartupError: when the lifespan or the construction of a model fails.
         """
-        options = ServeOptions(host=host, port=port, http=http, engine=engine)
+        options = ServeOptions(
+            host=host, port=port, http=http, ssl=ssl, reflection=reflection, engine=engine
+        )
         await self.server(options).start(options.host, options.port)
 
     def server(self, options: ServeOptions) -> GRPCServer:
         """Return a server of all models, with health and reflection, that has not started.
 
         Raises:
-            ConfigurationError: for an app without models, a lock that does not fit, or workers.
+            ConfigurationError: for an app without models, a lock that does not fit, certificates
+                that cannot be used, or workers.
             OSError: when the lock cannot be read.
         """
         if not self.registry.list_models():
@@ -284,13 +296,16 @@ class BlazeApp:
         names = model_names(self.registry.list_models())
         health = build_health_service([servicer], names, serving=False)
         engine.when_ready(health.set_ready)
-        handlers = build_reflection_service([servicer, health], servicer.schema)
+        handlers: list[IServable] = [servicer, health]
+        if options.reflection:
+            handlers = build_reflection_service(handlers, servicer.schema)
         return GRPCServer(
             handlers,
             middleware=middleware,
             grace_period=options.grace_period,
             http=options.http,
             limits=options.limits,
+            ssl=options.ssl,
             compression=options.compression,
         )
 

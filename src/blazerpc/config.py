@@ -7,9 +7,13 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from ssl import SSLContext
 from typing import TypedDict, get_args
 
 from blazerpc.exceptions import ConfigurationError
+from blazerpc.tls import ServerTLS
+from blazerpc_client.errors import InvalidArgument
+from blazerpc_client.targets import unix_path
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import Compression
@@ -186,7 +190,7 @@ class ServeOptions:
     """Where an app is served, how it ends, and what is told of it meanwhile.
 
     Attributes:
-        host: address to listen on.
+        host: address to listen on; ``unix:PATH`` for a UNIX socket, which needs no port.
         port: likewise; 0 lets the system choose.
         grace_period: seconds that calls in flight have to finish after a stop.
         lock: file with the numbers on the wire, which ``blaze proto --lock`` keeps; None numbers
@@ -195,10 +199,14 @@ class ServeOptions:
         access_log: whether each call is a line in the log, without a ``LoggingMiddleware``, too.
         metrics_port: of the Prometheus endpoint that ``blaze serve`` opens, 0 to let the system
             choose; None for none. With it calls are counted without a ``MetricsMiddleware``, too.
-        metrics_host: address of that endpoint; None for that of the server.
+        metrics_host: address of that endpoint; None for that of the server, or 127.0.0.1 when that
+            is a UNIX socket.
         log: what ``blaze serve`` logs, and how.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        ssl: how connections are encrypted; None for plaintext. A context of your own is of one
+            process, and gets ALPN ``h2``.
+        reflection: whether clients may read the schema.
         compression: ``"gzip"`` compresses the messages of answers for clients that take it,
             where that makes them shorter; BlazeRPC's HTTP/2 only.
         engine: runs the models; None runs them in the server's own process.
@@ -218,11 +226,17 @@ class ServeOptions:
     log: LogOptions = field(default_factory=LogOptions)
     http: Http | None = None
     limits: Limits = DEFAULT
+    ssl: ServerTLS | SSLContext | None = None
+    reflection: bool = True
     compression: Compression | None = None
     engine: RayEngine | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
+        try:
+            unix_path(self.host)
+        except InvalidArgument:
+            raise ConfigurationError(f"host is {self.host!r}; a UNIX socket is unix:PATH") from None
         _check(0 <= self.port < 1 << 16, "port", self.port, "0 to 65535")
         _check(0 <= self.grace_period < 3600, "grace_period", self.grace_period, "0 to an hour")
         _check(1 <= self.workers <= 1024, "workers", self.workers, "1 to 1024")
@@ -236,6 +250,17 @@ class ServeOptions:
                 "several workers share the replicas of one Ray, which needs its address: "
                 "--ray-address HOST:PORT"
             )
+
+    @property
+    def metrics_address(self) -> str:
+        """The address of the Prometheus endpoint."""
+        own = self.host if unix_path(self.host) is None else "127.0.0.1"
+        return self.metrics_host or own
+
+
+def listening_on(host: str, port: int) -> str:
+    """Return an address to listen on as people read it, and clients take it."""
+    return host if unix_path(host) is not None else f"{host}:{port}"
 
 
 def check_max_concurrent_requests(value: int) -> int:

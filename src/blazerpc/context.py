@@ -12,9 +12,10 @@ Neither is on the wire.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
@@ -22,6 +23,9 @@ from grpclib.protocol import Peer
 from blazerpc_client.metadata import check_metadata, redacted
 
 T = TypeVar("T")
+
+#: Who makes the call that is served in this context, when somebody has found out.
+current_principal: Final[ContextVar[str | None]] = ContextVar("current_principal", default=None)
 
 
 class AppState(SimpleNamespace):
@@ -38,6 +42,7 @@ class Context:
         method: path of the rpc, ``/blazerpc.InferenceService/PredictSentiment``.
         deadline: when the client gives up, None when it has not said.
         app_state: ``app.state``.
+        principal: who the client is, as ``AuthMiddleware`` found out; None when nobody did.
     """
 
     metadata: Mapping[str, str | bytes]
@@ -45,6 +50,7 @@ class Context:
     method: str
     deadline: Deadline | None
     app_state: AppState
+    principal: str | None = None
     _trailing: dict[str, str | bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from blazerpc_client.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from blazerpc_client.backoff import Backoff
     from blazerpc_client.channel import CallOptions, Metadata
     from blazerpc_client.client import BlazeClient, ServiceClient
+    from blazerpc_client.credentials import Credentials
     from blazerpc_client.errors import (
         Aborted,
         AlreadyExists,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     )
     from blazerpc_client.metadata import ReceivedMetadata
     from blazerpc_client.response import Response, StreamResponse, with_response
+    from blazerpc_client.retry import RetryPolicy, RetryThrottling, ServiceConfig
     from blazerpc_client.schema import (
         BidirectionalMethod,
         ClientStreamMethod,
@@ -35,15 +38,18 @@ if TYPE_CHECKING:
         StreamMethod,
         UnaryMethod,
     )
+    from blazerpc_client.tls import ClientTLS
     from blazerpc_client.transport.limits import Limits
     from blazerpc_client.verify import SchemaMismatchWarning
 else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "backoff": ["Backoff"],
             "channel": ["CallOptions", "Metadata"],
             "client": ["BlazeClient", "ServiceClient"],
             "compare": [],
+            "credentials": ["Credentials"],
             "errors": [
                 "Aborted",
                 "AlreadyExists",
@@ -67,6 +73,7 @@ else:
             "naming": [],
             "reflection": [],
             "response": ["Response", "StreamResponse", "with_response"],
+            "retry": ["RetryPolicy", "RetryThrottling", "ServiceConfig"],
             "schema": [
                 "BidirectionalMethod",
                 "ClientStreamMethod",
@@ -75,6 +82,7 @@ else:
                 "UnaryMethod",
             ],
             "specs": [],
+            "tls": ["ClientTLS"],
             "transport": [],
             "transport.limits": ["Limits"],
             "verify": ["SchemaMismatchWarning"],
@@ -85,11 +93,14 @@ else:
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "Backoff",
     "BidirectionalMethod",
     "BlazeClient",
     "CallOptions",
     "Cancelled",
     "ClientStreamMethod",
+    "ClientTLS",
+    "Credentials",
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",
@@ -103,10 +114,13 @@ __all__ = [
     "ReceivedMetadata",
     "ResourceExhausted",
     "Response",
+    "RetryPolicy",
+    "RetryThrottling",
     "RpcError",
     "Schema",
     "SchemaMismatchWarning",
     "ServiceClient",
+    "ServiceConfig",
     "StreamMethod",
     "StreamResponse",
     "UnaryMethod",

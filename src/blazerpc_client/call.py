@@ -24,9 +24,21 @@ class ClientCall(grpclib.client.Stream[S, R], ABC):
 
     Attributes:
         recorder: is told of the metadata, when the call has ended well.
+        previous_attempts: of the same call, which failed; sent along on this package's HTTP/2.
     """
 
     recorder: Recorder | None = None
+    previous_attempts: int = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has begun to answer, with more than the status of a failure.
+
+        From then on a call is not made again.
+        https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+        """
+        headers = dict(self._stream.headers or ()) if self._send_request_done else {}
+        return headers.get(":status") == "200" and "grpc-status" not in headers
 
     async def unary(self, message: S) -> R | None:
         """Make the whole of a unary call: send its message, return the answer if there is one."""

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypedDict, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
-from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.metadata import Deadline
 
+from blazerpc_client.backoff import Backoff
+from blazerpc_client.balancing import Pool
 from blazerpc_client.call import ClientCall
+from blazerpc_client.credentials import Credentials, call_credentials
 from blazerpc_client.errors import (
+    DeadlineExceeded,
     FailedPrecondition,
     Internal,
     InvalidArgument,
     RpcError,
     translated,
 )
-from blazerpc_client.grpclib_channel import GrpclibChannel
 from blazerpc_client.metadata import check_metadata, current_recorder, redacted
-from blazerpc_client.transport.calling import TransportChannel
+from blazerpc_client.pooled_channel import AnyChannel, Transport, channel_over, open_pool
+from blazerpc_client.retry import TRANSPARENT, Attempts, Retries, RetryPolicy, ServiceConfig
+from blazerpc_client.targets import parse_target
+from blazerpc_client.tls import TLS, client_security
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.stream import UnprocessedError
-from blazerpc_client.wire.codec import Codec
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -39,9 +42,9 @@ Metadata = Mapping[str, str | bytes]
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _MAX_TIMEOUT: Final = 99_999_999
 
-#: How often a call is sent again that its server has done nothing of: gRPC's transparent retry.
-#: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
-_RETRIES: Final = 2
+_BACKOFF: Final = Backoff()
+_UNARY: Final = Cardinality.UNARY_UNARY
+_STREAM: Final = Cardinality.UNARY_STREAM
 
 
 class Rpc(Protocol):
@@ -67,6 +70,8 @@ class CallOptions:
     Attributes:
         timeout: seconds the call may take, up to three years; None sets no deadline.
         metadata: sent with the call; a value is bytes when its key ends in ``-bin``, else str.
+        wait_for_ready: whether the call waits for a server that cannot be reached, until its time
+            is over; else it fails at once.
 
     Raises:
         InvalidArgument: for a timeout or metadata that gRPC cannot carry.
@@ -74,6 +79,7 @@ class CallOptions:
 
     timeout: float | None = None
     metadata: Metadata = field(default_factory=dict)
+    wait_for_ready: bool = False
 
     def __post_init__(self) -> None:
         timeout: object = self.timeout
@@ -87,7 +93,8 @@ class CallOptions:
             raise InvalidArgument(f"metadata: {error}", field="metadata") from None
 
     def __repr__(self) -> str:
-        return f"CallOptions(timeout={self.timeout!r}, metadata={redacted(self.metadata)})"
+        waits = ", wait_for_ready=True" if self.wait_for_ready else ""
+        return f"CallOptions(timeout={self.timeout!r}, metadata={redacted(self.metadata)}{waits})"
 
 
 class CallObserver(Protocol):
@@ -97,37 +104,6 @@ class CallObserver(Protocol):
         self, path: str, target: str, options: CallOptions
     ) -> AbstractContextManager[CallOptions]:
         """Surround a call, which fails with an ``RpcError``; give the options it is made with."""
-
-
-def parse_target(target: str) -> tuple[str, int]:
-    """Split ``HOST:PORT``; an IPv6 address stands in brackets, as in ``[::1]:50051``.
-
-    Raises:
-        InvalidArgument: saying which form an address has.
-    """
-    host, colon, port = target.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    if not (
-        colon
-        and host
-        and _is_host(host)
-        and re.fullmatch("[0-9]{1,5}", port)
-        and 0 < int(port) < 1 << 16
-        and (bracketed or ":" not in host)
-    ):
-        raise InvalidArgument(
-            f"{target!r} is no address; it has the form HOST:PORT", field="target"
-        )
-    return host, int(port)
-
-
-def _is_host(host: str) -> bool:
-    try:
-        host.encode("idna")  # what the resolver does first
-    except UnicodeError:
-        return False
-    return "\0" not in host
 
 
 class _Sender:
@@ -171,40 +147,87 @@ class _Sender:
         return True
 
 
+class ChannelOptions(TypedDict, total=False):
+    """How a client reaches its servers; as the arguments of ``Channel``."""
+
+    backoff: Backoff
+    health: bool | str
+    retry: RetryPolicy | ServiceConfig | None
+    tls: TLS
+    credentials: Credentials | None
+    allow_insecure_credentials: bool
+
+
 class Channel:
-    """A connection to one server, made at the first call and again after it was lost.
+    """The connections to the servers of a target, made at the first call and again when lost.
 
     Args:
-        target: ``HOST:PORT``.
+        target: as for ``parse_target``: one address or several, whose servers take turns.
         http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what the server may ask of this package's HTTP/2.
+        backoff: between attempts to connect that fail.
+        health: whether only servers get calls whose health service says that they serve: True asks
+            for the server as a whole, a text for the service of that name.
+        retry: when a call that failed is made again; None does so only when no server has begun it.
+        tls: how the connections are encrypted: True trusts the system's authorities, ``ClientTLS``
+            or a context says more; None for plaintext.
+        credentials: metadata that is sent with each call, or a function that is asked for it each
+            time; the metadata of a call goes over it.
+        allow_insecure_credentials: whether they are sent without TLS, too, where anybody can read
+            them.
 
     Attributes:
-        target: likewise.
+        target: as text.
         observer: surrounds every call, but for those that read the schema.
 
     Raises:
-        InvalidArgument: for a target or ``http`` of another form.
+        InvalidArgument: for a target or ``http`` of another form, ``tls`` that cannot be used, or
+            credentials that may not be sent.
     """
 
-    def __init__(self, target: str, *, http: Http | None = None, limits: Limits = DEFAULT) -> None:
-        self._host, self._port = parse_target(target)
-        self.target = target
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        *,
+        http: Http | None = None,
+        limits: Limits = DEFAULT,
+        backoff: Backoff = _BACKOFF,
+        health: bool | str = False,
+        retry: RetryPolicy | ServiceConfig | None = None,
+        tls: TLS = None,
+        credentials: Credentials | None = None,
+        allow_insecure_credentials: bool = False,
+    ) -> None:
+        self._target = parse_target(target)
+        self.target: str = str(self._target)
         self.observer: CallObserver | None = None
         try:
-            self._http = chosen_http(http)
+            chosen = chosen_http(http)
         except ValueError as error:
             raise InvalidArgument(str(error), field="http") from None
-        self._limits = limits
-        self._translated = translated(target)
-        self._channel: GrpclibChannel | TransportChannel | None = None
+        security = client_security(tls)
+        self._transport = Transport(
+            http=chosen,
+            limits=limits,
+            security=security,
+            credentials=call_credentials(
+                credentials,
+                secure=security is not None,
+                allow_insecure=allow_insecure_credentials,
+            ),
+        )
+        self._backoff = backoff
+        self._health = ("" if health else None) if isinstance(health, bool) else health
+        self._retries = None if retry is None else Retries(retry)
+        self._translated = translated(self.target)
+        self._pool: Pool | None = None
+        self._channel: AnyChannel | None = None
         self._closed = False
 
     @property
-    def connection(self) -> object | None:
-        """What stands for the connection that is open, None when there is none."""
-        channel = self._channel
-        return channel._protocol if channel is not None and channel._connected else None
+    def connections(self) -> Sequence[object]:
+        """What stands for the connections that are open; calls take turns among them."""
+        return () if self._pool is None else self._pool.open
 
     async def unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message:
         """Send one message, return the one answer.
@@ -212,6 +235,9 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
+        if self._retries is not None or options.wait_for_ready:
+            answers = [each async for each in self._answers(rpc, _UNARY, request, options)]
+            return self._only(rpc, answers)
         with self._observed(rpc, options) as options, self._translated:
             response = await self._unary(rpc, request, options)
             if response is None:
@@ -220,8 +246,8 @@ class Channel:
 
     async def _unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message | None:
         """Return the answer of a call, sent again as long as its server did nothing of it."""
-        deadline = None if options.timeout is None else Deadline.from_timeout(options.timeout)
-        for _ in range(_RETRIES):
+        deadline = _deadline(options)
+        for _ in range(TRANSPARENT):
             with suppress(UnprocessedError):
                 return await self._unary_once(rpc, request, options, deadline)
         return await self._unary_once(rpc, request, options, deadline)
@@ -232,7 +258,7 @@ class Channel:
         call = self._call(rpc, Cardinality.UNARY_UNARY, options, deadline)
         return await call.unary(request)
 
-    async def server_stream(
+    def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
     ) -> AsyncIterator[Message]:
         """Send one message, yield the answers as they come.
@@ -240,11 +266,60 @@ class Channel:
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        with self._observed(rpc, options) as options, self._translated:
-            async with self._call(rpc, Cardinality.UNARY_STREAM, options) as stream:
-                await stream.send_message(request, end=True)
-                async for response in stream:
-                    yield response
+        return self._answers(rpc, _STREAM, request, options)
+
+    async def _answers(
+        self, rpc: Rpc, cardinality: Cardinality, request: Message, options: CallOptions
+    ) -> AsyncIterator[Message]:
+        """Yield the answers of a call of one request, made again as long as that is safe."""
+        attempts = Attempts() if self._retries is None else self._retries.of(rpc.path)
+        with self._observed(rpc, options) as options:
+            deadline = _deadline(options)
+            while True:
+                await self.reachable(options, deadline)
+                call = self._call(rpc, cardinality, options, deadline)
+                call.previous_attempts = attempts.failed
+                try:
+                    with self._translated:
+                        async with call as stream:
+                            await stream.send_message(request, end=True)
+                            async for response in stream:
+                                yield response
+                    attempts.succeeded()
+                    return
+                except RpcError as error:
+                    if isinstance(error.__cause__, UnprocessedError) and attempts.unprocessed():
+                        continue
+                    wait = attempts.wait_after(error, answered=call.answered)
+                    if wait is None or (deadline is not None and wait >= deadline.time_remaining()):
+                        raise
+                await asyncio.sleep(wait)
+
+    def _only(self, rpc: Rpc, answers: Sequence[Message]) -> Message:
+        if len(answers) != 1:
+            raise Internal(f"{self.target} answered {rpc.path} with {len(answers)} messages")
+        return answers[0]
+
+    async def reachable(self, options: CallOptions, deadline: Deadline | None = None) -> None:
+        """Wait until a call can be sent, if it is one that waits.
+
+        A ``deadline`` takes the place of the options' timeout.
+
+        Raises:
+            DeadlineExceeded: saying why there was no server.
+            Unavailable: when the channel is closed meanwhile.
+        """
+        if not options.wait_for_ready:
+            return
+        deadline = deadline or _deadline(options)
+        self._opened()
+        pool = self._pool
+        assert pool is not None
+        try:
+            async with asyncio.timeout(None if deadline is None else deadline.time_remaining()):
+                await pool.ready()
+        except TimeoutError:
+            raise DeadlineExceeded(f"deadline exceeded: {pool.failure()}") from None
 
     async def client_stream(
         self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
@@ -254,10 +329,8 @@ class Channel:
         Raises:
             RpcError: by the status of the call. What ``requests`` raises ends the call.
         """
-        responses = [answer async for answer in self.bidirectional(rpc, requests, options)]
-        if len(responses) != 1:
-            raise Internal(f"{self.target} answered {rpc.path} with {len(responses)} messages")
-        return responses[0]
+        answers = [answer async for answer in self.bidirectional(rpc, requests, options)]
+        return self._only(rpc, answers)
 
     async def bidirectional(
         self, rpc: Rpc, requests: AsyncIterable[Message], options: CallOptions
@@ -270,7 +343,9 @@ class Channel:
         sender = _Sender(requests)
         try:
             with self._observed(rpc, options) as options, self._translated:
-                stream = self._call(rpc, Cardinality.STREAM_STREAM, options)
+                deadline = _deadline(options)
+                await self.reachable(options, deadline)
+                stream = self._call(rpc, Cardinality.STREAM_STREAM, options, deadline)
                 async with stream:
                     await stream.send_request()
                     sender.start(stream)
@@ -301,12 +376,7 @@ class Channel:
         Raises:
             FailedPrecondition: when the channel is closed.
         """
-        if self._closed:
-            raise FailedPrecondition("the client is closed")
-        # grpclib binds its channel to the running loop, so it is made here and not in __init__.
-        if self._channel is None:
-            self._channel = self._made()
-        return self._channel.request(
+        return self._opened().request(
             path,
             cardinality,
             request_class,
@@ -316,18 +386,16 @@ class Channel:
             metadata=options.metadata,
         )
 
-    def _made(self) -> GrpclibChannel | TransportChannel:
-        details = ProtoStatusDetailsCodec()
-        if self._http == "h2":
-            codec = Codec(in_pieces=False)
-            return GrpclibChannel(self._host, self._port, codec=codec, status_details_codec=details)
-        return TransportChannel(
-            self._host,
-            self._port,
-            limits=self._limits,
-            codec=Codec(in_pieces=True),
-            status_details_codec=details,
-        )
+    def _opened(self) -> AnyChannel:
+        if self._closed:
+            raise FailedPrecondition("the client is closed")
+        # grpclib binds its channel to the running loop, so it is made here and not in __init__.
+        if self._channel is None:
+            self._pool = open_pool(
+                self._target, self._transport, backoff=self._backoff, health=self._health
+            )
+            self._channel = channel_over(self._pool, self._target, self._transport)
+        return self._channel
 
     def _observed(self, rpc: Rpc, options: CallOptions) -> AbstractContextManager[CallOptions]:
         if self.observer is None:
@@ -353,3 +421,8 @@ class Channel:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+
+def _deadline(options: CallOptions) -> Deadline | None:
+    """Return when a call that begins now must have ended, whatever its attempts."""
+    return None if options.timeout is None else Deadline.from_timeout(options.timeout)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import ipaddress
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
-from blazerpc_client.channel import CallOptions, Channel, Metadata
+from blazerpc_client.channel import CallOptions, Channel, ChannelOptions, Metadata
 from blazerpc_client.errors import (
     InvalidArgument,
     NotFound,
@@ -28,6 +27,7 @@ from blazerpc_client.schema import (
     UnaryMethod,
 )
 from blazerpc_client.specs import MethodSpec, models_of, signature
+from blazerpc_client.targets import HostPort
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.verify import Verification, Verify
@@ -42,25 +42,34 @@ class _Connected:
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
         timeout: float | None,
         metadata: Metadata | None,
+        wait_for_ready: bool,
         http: Http | None,
         limits: Limits,
+        **reach: Unpack[ChannelOptions],
     ) -> None:
-        self._channel = Channel(target, http=http, limits=limits)
-        self._options = CallOptions(timeout=timeout, metadata=metadata or {})
+        self._channel = Channel(target, http=http, limits=limits, **reach)
+        self._options = CallOptions(
+            timeout=timeout, metadata=metadata or {}, wait_for_ready=wait_for_ready
+        )
         self._verification = Verification("off")
 
     def with_options(
-        self, *, timeout: float | None = None, metadata: Metadata | None = None
+        self,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        wait_for_ready: bool | None = None,
     ) -> Self:
         """Return the same client with other options for its calls, on the same connection.
 
         Args:
             timeout: seconds each call may take; None keeps the client's own.
             metadata: added to the client's own, over keys of the same name.
+            wait_for_ready: whether each call waits for a server; None keeps the client's own.
 
         Raises:
             InvalidArgument: for metadata that gRPC cannot carry.
@@ -69,6 +78,9 @@ class _Connected:
         other._options = CallOptions(
             timeout=self._options.timeout if timeout is None else timeout,
             metadata={**self._options.metadata, **(metadata or {})},
+            wait_for_ready=(
+                self._options.wait_for_ready if wait_for_ready is None else wait_for_ready
+            ),
         )
         return other
 
@@ -94,7 +106,7 @@ class _Connected:
     ) -> T:
         dims: Dims = {}
         request = _request(method, arguments, dims, message)
-        await self._verification.check(self._channel, method.schema)
+        await self._verification.check(self._channel, method.schema, self._options)
         response = await self._channel.unary(method, request, self._options)
         return method.decode(response, dims)
 
@@ -108,7 +120,7 @@ class _Connected:
     async def _results(
         self, method: StreamMethod[T], request: Message, dims: Dims
     ) -> AsyncIterator[T]:
-        await self._verification.check(self._channel, method.schema)
+        await self._verification.check(self._channel, method.schema, self._options)
         async for response in self._channel.server_stream(method, request, self._options):
             # A size that only results have may differ from one item to the next.
             yield method.decode(response, dict(dims))
@@ -116,7 +128,7 @@ class _Connected:
     async def _client_stream(
         self, method: ClientStreamMethod[Request, T], requests: AsyncIterable[Request]
     ) -> T:
-        await self._verification.check(self._channel, method.schema)
+        await self._verification.check(self._channel, method.schema, self._options)
         messages = method.encode_all(requests)
         response = await self._channel.client_stream(method, messages, self._options)
         return method.decode(response, {})
@@ -124,17 +136,10 @@ class _Connected:
     async def _bidirectional(
         self, method: BidirectionalMethod[Request, T], requests: AsyncIterable[Request]
     ) -> AsyncIterator[T]:
-        await self._verification.check(self._channel, method.schema)
+        await self._verification.check(self._channel, method.schema, self._options)
         messages = method.encode_all(requests)
         async for response in self._channel.bidirectional(method, messages, self._options):
             yield method.decode(response, {})
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False
 
 
 def _request(
@@ -153,30 +158,46 @@ class ServiceClient(_Connected):
     """Base of generated clients.
 
     Args:
-        target: the server's ``HOST:PORT``.
+        target: the server's ``HOST:PORT``, or another form of ``parse_target``; several servers
+            take turns.
         timeout: seconds each call may take; None sets no deadline.
         metadata: sent with every call.
+        wait_for_ready: whether a call waits for a server that cannot be reached, until its timeout;
+            else it fails at once.
         verify: whether the first call compares the server's schema, read by reflection, with the
             one that the client was made from: ``"warn"`` and ``"error"`` say what to do when calls
             would fail.
         http: ``"blaze"`` for this package's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what the server may ask of this package's HTTP/2.
+        reach: ``backoff``, ``health``, ``retry``, ``tls``, ``credentials`` and
+            ``allow_insecure_credentials``, as for ``Channel``.
 
     Raises:
-        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
+        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form, ``tls``
+            that cannot be used, or credentials that may not be sent.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        wait_for_ready: bool = False,
         verify: Verify = "off",
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        **reach: Unpack[ChannelOptions],
     ) -> None:
-        super().__init__(target, timeout=timeout, metadata=metadata, http=http, limits=limits)
+        super().__init__(
+            target,
+            timeout=timeout,
+            metadata=metadata,
+            wait_for_ready=wait_for_ready,
+            http=http,
+            limits=limits,
+            **reach,
+        )
         self._verification = Verification(verify)
 
 
@@ -186,9 +207,12 @@ class BlazeClient(_Connected):
     Args:
         host: of the server.
         port: of the server.
+        target: in place of host and port, as for ``ServiceClient``.
+        wait_for_ready: likewise.
         schema: of the server, when it is known; else it is read by reflection at the first call.
-        http: as for ``ServiceClient``.
+        http: likewise.
         limits: likewise.
+        reach: likewise.
 
     A model is named as on the server; ``"digits:2"`` is its version 2.
     """
@@ -198,12 +222,22 @@ class BlazeClient(_Connected):
         host: str = "127.0.0.1",
         port: int = 50051,
         *,
+        target: str | Sequence[str] | None = None,
+        wait_for_ready: bool = False,
         schema: Schema | None = None,
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        **reach: Unpack[ChannelOptions],
     ) -> None:
-        target = f"[{host}]:{port}" if _is_ipv6(host) else f"{host}:{port}"
-        super().__init__(target, timeout=None, metadata=None, http=http, limits=limits)
+        super().__init__(
+            str(HostPort(host, port)) if target is None else target,
+            timeout=None,
+            metadata=None,
+            wait_for_ready=wait_for_ready,
+            http=http,
+            limits=limits,
+            **reach,
+        )
         self._methods: dict[str, Method[object]] = {}
         self._specs: list[MethodSpec] = []
         if schema is not None:
@@ -248,6 +282,7 @@ class BlazeClient(_Connected):
 
     async def _learned(self) -> None:
         if not self._methods:
+            await self._channel.reachable(self._options)
             with response_checked():
                 self._learn(await fetch_schema(self._channel))
 

@@ -20,6 +20,9 @@ BATCH_SIZE: Final = "blaze-batch-size"
 #: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 
+#: How many attempts of a call there were before, likewise.
+PREVIOUS_ATTEMPTS: Final = "grpc-previous-rpc-attempts"
+
 #: Headers of the protocol's own. Others that begin with ``grpc-`` are for who made the call:
 #: ``grpc-retry-pushback-ms`` is.
 _PROTOCOL: Final = frozenset(

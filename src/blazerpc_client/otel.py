@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
-from blazerpc_client.channel import CallOptions, Channel, parse_target
+from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.errors import RpcError
+from blazerpc_client.targets import UnixPath, parse_target
 
 try:
     from opentelemetry import context, propagate, trace
@@ -64,13 +65,7 @@ class _Spans:
     @contextmanager
     def call(self, path: str, target: str, options: CallOptions) -> Iterator[CallOptions]:
         method = path.removeprefix("/")
-        host, port = parse_target(target)
-        attributes: dict[str, str | int] = {
-            "rpc.system.name": "grpc",
-            "rpc.method": method,
-            "server.address": host,
-            "server.port": port,
-        }
+        attributes = {"rpc.system.name": "grpc", "rpc.method": method, **_server(target)}
         span = self._tracer.start_span(method, kind=SpanKind.CLIENT, attributes=attributes)
         # Not made the current span: a stream's caller runs between its answers.
         carrier: dict[str, str] = {}
@@ -84,6 +79,16 @@ class _Spans:
             _end(span, "CANCELLED")
             raise
         _end(span, "OK")
+
+
+def _server(target: str) -> dict[str, str | int]:
+    """Return the address, unless it is one of several."""
+    parts = parse_target(target).parts
+    if len(parts) > 1:
+        return {}
+    if isinstance(parts[0], UnixPath):
+        return {"server.address": parts[0].path}
+    return {"server.address": parts[0].host, "server.port": parts[0].port}
 
 
 def _end(span: Span, status: str) -> None:

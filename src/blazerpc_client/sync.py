@@ -12,13 +12,14 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sequence,
 )
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from threading import Event
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, overload
+from typing import ParamSpec, Self, TypeVar, Unpack, overload
 
 try:
     from anyio import to_thread
@@ -26,7 +27,7 @@ try:
 except ImportError as _error:
     raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
-from blazerpc_client.channel import Channel, Metadata
+from blazerpc_client.channel import Channel, ChannelOptions, Metadata
 from blazerpc_client.client import ServiceClient
 from blazerpc_client.errors import FailedPrecondition
 from blazerpc_client.metadata import Recorder, recording
@@ -51,29 +52,42 @@ class SyncServiceClient:
     """Base of generated blocking clients. Threads may share one; an event loop must not call it.
 
     Args:
-        target: the server's ``HOST:PORT``.
+        target: the server's ``HOST:PORT``, or another form of ``parse_target``; several servers
+            take turns.
         timeout: seconds each call may take; None sets no deadline.
         metadata: sent with every call.
-        verify: as for ``ServiceClient``.
+        wait_for_ready: as for ``ServiceClient``.
+        verify: likewise.
         http: likewise.
         limits: likewise.
+        reach: likewise.
 
     Raises:
-        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form.
+        InvalidArgument: for a target, metadata, ``verify`` or ``http`` of another form, ``tls``
+            that cannot be used, or credentials that may not be sent.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        wait_for_ready: bool = False,
         verify: Verify = "off",
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        **reach: Unpack[ChannelOptions],
     ) -> None:
         self._client = ServiceClient(
-            target, timeout=timeout, metadata=metadata, verify=verify, http=http, limits=limits
+            target,
+            timeout=timeout,
+            metadata=metadata,
+            wait_for_ready=wait_for_ready,
+            verify=verify,
+            http=http,
+            limits=limits,
+            **reach,
         )
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal())
@@ -83,19 +97,26 @@ class SyncServiceClient:
         atexit.register(self._thread.close)
 
     def with_options(
-        self, *, timeout: float | None = None, metadata: Metadata | None = None
+        self,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        wait_for_ready: bool | None = None,
     ) -> Self:
         """Return the same client with other options for its calls, on the same connection.
 
         Args:
             timeout: seconds each call may take; None keeps the client's own.
             metadata: added to the client's own, over keys of the same name.
+            wait_for_ready: whether each call waits for a server; None keeps the client's own.
 
         Raises:
             InvalidArgument: for metadata that gRPC cannot carry.
         """
         other = copy.copy(self)
-        other._client = self._client.with_options(timeout=timeout, metadata=metadata)
+        other._client = self._client.with_options(
+            timeout=timeout, metadata=metadata, wait_for_ready=wait_for_ready
+        )
         return other
 
     @property

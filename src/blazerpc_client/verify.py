@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import warnings
 from typing import Literal
+from weakref import WeakSet
 
-from blazerpc_client.channel import Channel
+from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.compare import Verdict, compare
 from blazerpc_client.errors import FailedPrecondition, InvalidArgument, RpcError, response_checked
 from blazerpc_client.reflection import fetch_schema
@@ -37,11 +38,13 @@ class Verification:
         if mode not in ("off", "warn", "error"):
             raise InvalidArgument(f"verify: {mode!r} is not off, warn or error", field="verify")
         self._mode = mode
-        self._checked: object | None = None
+        self._checked: WeakSet[object] = WeakSet()
         self._lock = asyncio.Lock()
 
-    async def check(self, channel: Channel, schema: Schema) -> None:
+    async def check(self, channel: Channel, schema: Schema, options: CallOptions) -> None:
         """Compare ``schema`` with the server's, unless that was done on this connection.
+
+        The call that follows has ``options``: where it waits for a server, so does this.
 
         Raises:
             FailedPrecondition: when calls would fail, and the mode is ``"error"``.
@@ -53,15 +56,18 @@ class Verification:
             if self._is_checked(channel):
                 return
             try:
+                await channel.reachable(options)
                 await _compare(channel, schema)
             except RpcError as error:
                 if self._mode == "error":
                     raise
                 warnings.warn(str(error), SchemaMismatchWarning, stacklevel=4)
-            self._checked = channel.connection
+            # Of several servers it was one that answered: those of one target have one schema.
+            self._checked.update(channel.connections)
 
     def _is_checked(self, channel: Channel) -> bool:
-        return self._checked is not None and channel.connection is self._checked
+        connections = channel.connections
+        return bool(connections) and all(each in self._checked for each in connections)
 
 
 async def _compare(channel: Channel, schema: Schema) -> None:

@@ -23,6 +23,12 @@ def models(start_module_server: StartServer) -> ServerProcess:
 
 
 @pytest.fixture(scope="module")
+def wire(start_module_server: StartServer) -> ServerProcess:
+    """A server of tests.apps.wire, with the limits that it has by default."""
+    return start_module_server("tests.apps.wire:app", "--no-access-log", "--http", "blaze")
+
+
+@pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     """An event loop that lasts as long as a module's tests."""
     with asyncio.Runner() as runner:

@@ -36,7 +36,7 @@ class Node:
         joined = [f"--address={join}"] if join else ["--include-dashboard=false"]
         self._process = subprocess.Popen(
             [
-                *[sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=4"],
+                *[sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=16"],
                 *["--object-store-memory=100000000", "--disable-usage-stats"],
                 *role,
                 *where,

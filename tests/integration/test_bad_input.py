@@ -149,6 +149,15 @@ def test_a_compressed_frame_without_an_encoding_is_refused(models: ServerProcess
     assert "compress" in answer["grpc-message"]
 
 
+@pytest.mark.parametrize("timeout", ["0n", "1n"])
+def test_a_deadline_that_is_past_already_is_answered(models: ServerProcess, timeout: str) -> None:
+    path = "/blazerpc.InferenceService/PredictGreet"
+    answer = post(models.port, path, b"\0\0\0\0\0", grpc_timeout=timeout)
+    # grpclib's HTTP/2 takes it for a fault of the handler.
+    status = {"blaze": Status.DEADLINE_EXCEEDED, "h2": Status.UNKNOWN}[chosen_http(None)]
+    assert answer["grpc-status"] == str(status.value)
+
+
 def test_an_unknown_rpc_is_unimplemented_in_a_whole_response(models: ServerProcess) -> None:
     answer = post(models.port, "/blazerpc.InferenceService/PredictNothing", b"\0\0\0\0\0")
     assert answer["grpc-status"] == str(Status.UNIMPLEMENTED.value)

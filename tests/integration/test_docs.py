@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.authorities import Files
 from tests.conftest import ROOT, StartServer
 from tests.integration.conftest import blaze
 
@@ -17,8 +18,10 @@ DOCUMENTS = [
     "README.md",
     "docs/server.md",
     "docs/client.md",
+    "docs/connections.md",
     "docs/cli.md",
     "docs/observability.md",
+    "docs/security.md",
     "docs/frameworks.md",
     "docs/ray.md",
 ]
@@ -41,11 +44,25 @@ def generate_others(document: str, target: str, directory: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def write_certificates(directory: Path) -> None:
+    """Write the files that a document reads: an authority's, a server's and alice's."""
+    files = Files(directory)
+    for source, name in (
+        (files.ours.ca, "ca.pem"),
+        (files.server.cert, "server.crt"),
+        (files.server.key, "server.key"),
+        (files.alice.cert, "alice.crt"),
+        (files.alice.key, "alice.key"),
+    ):
+        source.rename(directory / name)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_examples_run(document: str, tmp_path: Path, start_server: StartServer) -> None:
     app, *blocks = BLOCK.findall((ROOT / document).read_text())
     assert app.startswith(APP)
     (tmp_path / "app.py").write_text(app)
+    write_certificates(tmp_path)
     server = start_server("app:app", directory=tmp_path)
     done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import secrets
 import signal
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +28,8 @@ from blazerpc_client import (
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
+    RetryPolicy,
+    RetryThrottling,
     Unavailable,
 )
 from examples.digits import Digits
@@ -83,14 +87,45 @@ def placed(start_module_server: StartServer, node: Node) -> ServerProcess:
 
 
 @asynccontextmanager
-async def client_of(server: ServerProcess) -> AsyncIterator[BlazeClient]:
-    async with BlazeClient("127.0.0.1", server.port) as client:
+async def client_of(
+    server: ServerProcess, retry: RetryPolicy | None = None
+) -> AsyncIterator[BlazeClient]:
+    async with BlazeClient("127.0.0.1", server.port, retry=retry) as client:
         yield client
 
 
 async def where(client: BlazeClient, seconds: float = 0.0) -> int:
     """Return the process that answers, after a while."""
     return cast(int, await client.predict("where", seconds=seconds))
+
+
+@dataclass
+class Load:
+    """The processes that answered, in order, and the calls that were UNAVAILABLE."""
+
+    answers: list[int] = field(default_factory=list)
+    failures: int = 0
+
+
+@asynccontextmanager
+async def load(client: BlazeClient) -> AsyncIterator[Load]:
+    """Have twenty callers call all the time; whatever else they get fails the test."""
+    found = Load()
+    ended = asyncio.Event()
+
+    async def caller() -> None:
+        while not ended.is_set():
+            try:
+                # Of different lengths: at no time have all calls just ended.
+                found.answers.append(await where(client, random.uniform(0.05, 0.3)))
+            except Unavailable:
+                found.failures += 1
+
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(20):
+            callers.create_task(caller())
+        yield found
+        ended.set()
 
 
 async def until(holds: Callable[[], bool], what: str) -> None:
@@ -116,6 +151,7 @@ async def test_every_example_answers_as_it_does_without_ray(
             probabilities = np.concatenate(await asyncio.gather(*rows))
             tokens = client.predict_tokens(prompt="The data", count=200, seed=3)
             answers.append((score, probabilities.tolist(), [token async for token in tokens]))
+        assert server.stop()[0] == 0
     assert answers[0] == answers[1]
     assert len(answers[1][2]) == 200
 
@@ -212,34 +248,23 @@ async def test_a_call_that_is_cancelled_frees_its_replica(
         assert await client.predict("stuck", path=str(path), wait=False) == "free"
 
 
+@pytest.mark.parametrize("retry", [None, RetryPolicy(throttling=RetryThrottling(max_tokens=100))])
 async def test_a_replica_that_dies_fails_only_the_calls_in_it(
-    placed: ServerProcess, node: Node
+    placed: ServerProcess, node: Node, retry: RetryPolicy | None
 ) -> None:
-    answers: list[int] = []
-    failures: list[Unavailable] = []
-    ended = asyncio.Event()
-
-    async def caller(client: BlazeClient) -> None:
-        while not ended.is_set():
-            try:
-                answers.append(await where(client, 0.2))
-            except Unavailable as error:
-                failures.append(error)
-
-    async with client_of(placed) as client:
-        callers = [asyncio.create_task(caller(client)) for _ in range(20)]
-        await until(lambda: len(set(answers)) == 2, "both replicas answer")
-        before = set(answers)
-        victim = answers[-1]
+    async with client_of(placed, retry) as client, load(client) as found:
+        await until(lambda: len(set(found.answers)) == 2, "both replicas answer")
+        before = set(found.answers)
+        victim = found.answers[-1]
         os.kill(victim, signal.SIGKILL)
-        answers.clear()
-        await until(lambda: len(set(answers) - before) > 0, "there is a new replica")
-        ended.set()
-        async with asyncio.timeout(30):
-            await asyncio.gather(*callers)
-    # As many as were in it, at most.
-    assert 1 <= len(failures) <= 8
-    assert set(answers) <= set(replicas(node)) | {victim}
+        found.answers.clear()
+        await until(lambda: bool(set(found.answers) - before), "there is a new replica")
+    if retry is None:
+        # As many as were in it, at most.
+        assert 1 <= found.failures <= 8
+    else:
+        assert found.failures == 0
+    assert set(found.answers) <= set(replicas(node)) | {victim}
 
 
 async def test_front_doors_share_replicas_and_the_last_takes_them_along(
@@ -288,61 +313,39 @@ async def test_replicas_come_and_go_with_the_load(start_server: StartServer, nod
     assert node.address is not None
     program = ("-W", "ignore", "-m", "tests.apps.scaling")
     server = start_server("", node.address, program=program)
-    answers: set[int] = set()
-    ended = asyncio.Event()
-
-    async def caller(client: BlazeClient) -> None:
-        while not ended.is_set():
-            answers.add(await where(client, 0.1))
-
     async with client_of(server) as client:
         first = await where(client)
-        callers = [asyncio.create_task(caller(client)) for _ in range(8)]
-        await until(lambda: len(answers) == 2, "there is a second replica")
-        ended.set()
-        await asyncio.gather(*callers)
+        async with load(client) as found:
+            await until(lambda: len(set(found.answers)) == 2, "there is a second replica")
+        answers = set(found.answers)
         await until(lambda: len(running(answers)) == 1, "one of them has gone")
         assert await where(client) in running(answers)
     assert first in answers
+    assert found.failures == 0
     assert server.stop()[0] == 0
     await until(lambda: not running(answers), "the last has gone, too")
 
 
 async def test_a_node_that_is_lost_fails_only_the_calls_in_it(start_server: StartServer) -> None:
-    answers: list[int] = []
-    failures: list[Unavailable] = []
-    ended = asyncio.Event()
-
-    async def caller(client: BlazeClient) -> None:
-        while not ended.is_set():
-            try:
-                answers.append(await where(client, 0.1))
-            except Unavailable as error:
-                failures.append(error)
-
     with directory() as path:
         nodes = [Node(path, port=free_port())]
         try:
             nodes.append(Node(path, join=nodes[0].address))
             head, other = nodes
             server = on_ray(start_server, PAIR, head)
-            async with client_of(server) as client:
-                callers = [asyncio.create_task(caller(client)) for _ in range(20)]
+            async with client_of(server) as client, load(client) as found:
                 await until(
                     lambda: (
-                        set(answers) == {*replicas(head), *replicas(other)}
+                        set(found.answers) == {*replicas(head), *replicas(other)}
                         and len(replicas(other)) == 1
                     ),
                     "a replica of each node answers",
                 )
-                before = set(answers)
+                before = set(found.answers)
                 other.kill()
-                answers.clear()
-                await until(lambda: bool(set(answers) - before), "there is a new replica")
-                ended.set()
-                async with asyncio.timeout(30):
-                    await asyncio.gather(*callers)
-            assert 1 <= len(failures) <= 8
+                found.answers.clear()
+                await until(lambda: bool(set(found.answers) - before), "there is a new replica")
+            assert 1 <= found.failures <= 8
             assert server.stop()[0] == 0
         finally:
             for each in nodes:

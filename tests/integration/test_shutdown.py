@@ -135,4 +135,5 @@ async def test_a_client_finds_the_server_that_came_back(start_server: StartServe
         with pytest.raises(Unavailable):
             await client.predict("greet", name="a", times=1)
         start_server("tests.apps.models:app", "--port", str(server.port))
-        assert await client.predict("greet", name="b", times=1) == "b"
+        patient = client.with_options(wait_for_ready=True)
+        assert await patient.predict("greet", name="b", times=1) == "b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 
 from blazerpc_client import (
+    Backoff,
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
     InvalidArgument,
+    RetryPolicy,
     Unavailable,
 )
 from tests.conftest import ROOT, ServerProcess
@@ -40,6 +43,23 @@ def directory(models: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -
 def client(models: ServerProcess, directory: Path) -> Iterator[Any]:
     with imported(directory, "blocking").SyncInferenceClient(models.target, timeout=20) as client:
         yield client
+
+
+def test_a_client_of_several_servers_waits_and_tries_again(
+    models: ServerProcess, directory: Path
+) -> None:
+    make = imported(directory, "blocking").SyncInferenceClient
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"127.0.0.1:{listener.getsockname()[1]}"
+    options = {"health": True, "retry": RetryPolicy(), "backoff": Backoff(initial=0.01)}
+    with make([nobody, models.target], timeout=20, wait_for_ready=True, **options) as client:
+        assert client.predict_greet(name="a", times=1) == "a"
+    with make(nobody, timeout=20) as client:
+        with pytest.raises(Unavailable):
+            client.predict_greet(name="a", times=1)
+        patient = client.with_options(timeout=0.1, wait_for_ready=True)
+        with pytest.raises(DeadlineExceeded, match="cannot reach"):
+            patient.predict_greet(name="a", times=1)
 
 
 def test_the_package_is_typed_and_formatted(directory: Path) -> None:

@@ -16,6 +16,7 @@ from blazerpc.cli.arguments import parse_arguments
 from blazerpc.cli.exits import FAILURE, CommandError, called_wrongly, exit_code_of
 from blazerpc.cli.metadata import hide, lines_of, parse_metadata
 from blazerpc.cli.results import Output, Results
+from blazerpc.cli.text import mended
 from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.errors import NotFound, RpcError, Unavailable, Unimplemented
 from blazerpc_client.metadata import ReceivedMetadata
@@ -23,6 +24,7 @@ from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.response import with_response
 from blazerpc_client.schema import Schema, StreamMethod, UnaryMethod
 from blazerpc_client.specs import MethodSpec, method_spec, model_name, models_of
+from blazerpc_client.tls import TLS
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.tensors import Dims
 
@@ -40,6 +42,7 @@ class CallSettings:
         as_json: whether results are lines of JSON.
         out: the file that arrays are saved in.
         verbose: whether the metadata that came with the result is shown.
+        tls: how the connection is encrypted.
     """
 
     timeout: float | None
@@ -47,6 +50,7 @@ class CallSettings:
     as_json: bool
     out: Path | None
     verbose: bool
+    tls: TLS
 
 
 def call(target: str, name: str, arguments: Sequence[str], settings: CallSettings) -> int:
@@ -64,7 +68,7 @@ def call(target: str, name: str, arguments: Sequence[str], settings: CallSetting
     with called_wrongly():
         metadata = parse_metadata(settings.metadata)
         options = CallOptions(timeout=settings.timeout, metadata=metadata)
-        channel = Channel(target)
+        channel = Channel(target, tls=settings.tls)
     output = Output(
         write=_write_line,
         terminal=sys.stdout.isatty(),
@@ -169,9 +173,7 @@ class _Call:
 
 def _mended(error: RpcError) -> str:
     """Return what a failed call says, with what helps."""
-    if isinstance(error, Unavailable):
-        return f"{error.message}; is the server running there?"
-    return error.message
+    return mended(error) if isinstance(error, Unavailable) else error.message
 
 
 def _write_line(line: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from blazerpc.cli.client import PACKAGED, read_schema
+from blazerpc.cli.client import OPEN, PACKAGED, Access, read_schema
 from blazerpc.exceptions import ConfigurationError
 from blazerpc_client.compare import Change, Verdict, compare
 from blazerpc_client.wire.errors import WireError
 
 
-async def check_client(source: str, package: Path, lock: Path | None = None) -> list[Change]:
+async def check_client(
+    source: str, package: Path, lock: Path | None = None, access: Access = OPEN
+) -> list[Change]:
     """Return how the schema at ``source`` differs from the one that ``package`` was made from.
 
     Raises:
@@ -23,7 +25,8 @@ async def check_client(source: str, package: Path, lock: Path | None = None) -> 
         raise ConfigurationError(f"{package} is no generated client: there is no {file}")
     try:
         old = await read_schema(str(file))
-        return compare(old, await read_schema(source, lock=lock, known=old.services))
+        new = await read_schema(source, lock=lock, known=old.services, access=access)
+        return compare(old, new)
     except WireError as error:
         raise ConfigurationError(f"cannot compare: {error}") from None
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from blazerpc.cli.exits import called_wrongly
 from blazerpc.cli.load import load_app
+from blazerpc.cli.metadata import hide, parse_metadata
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import build_schema
 from blazerpc.exceptions import ConfigurationError
-from blazerpc_client.channel import Channel
+from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.codegen import check_project, generate, write_package, write_project
-from blazerpc_client.errors import InvalidArgument
+from blazerpc_client.errors import InvalidArgument, RpcError
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Schema
 from blazerpc_client.specs import service_spec
+from blazerpc_client.tls import TLS
 from blazerpc_client.wire.errors import WireError
 
 #: https://packaging.python.org/en/latest/specifications/version-specifiers/, normal forms only.
@@ -32,8 +36,29 @@ _FILE: Final = ".binpb"
 #: The schema in a generated package.
 PACKAGED: Final = "schema.binpb"
 
-#: An import string, which an address is not: its second part is a number.
-_APP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: An import string, which an address is not: its second part is a number, or the first is unix.
+_APP: Final = re.compile(r"(?!unix:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+#: Seconds that reading a server's schema may take.
+_TIMEOUT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a server asks of who reads its schema.
+
+    Attributes:
+        tls: how the connection is encrypted.
+        metadata: texts of the form ``key=value``.
+    """
+
+    tls: TLS = None
+    metadata: Sequence[str] = ()
+
+
+#: Of a server that asks for nothing.
+OPEN: Final = Access()
 
 
 async def generate_client(
@@ -45,6 +70,7 @@ async def generate_client(
     *,
     sync: bool = False,
     project: str | None = None,
+    access: Access = OPEN,
 ) -> Path:
     """Read the schema at ``source``, and write the client ``directory/package``.
 
@@ -56,6 +82,7 @@ async def generate_client(
         lock: the lock file that the app is served with.
         sync: whether there are blocking clients too.
         project: the version of a ``pyproject.toml`` beside the package; None writes none.
+        access: to the server, if it is one.
 
     Returns:
         The package.
@@ -70,7 +97,7 @@ async def generate_client(
     if project is not None:
         _check_project(package, project)
         check_project(directory)
-    schema = await read_schema(source, services, lock)
+    schema = await read_schema(source, services, lock, access=access)
     try:
         specs = [service_spec(schema, name) for name in schema.services]
         specs = [spec for spec in specs if spec.methods]
@@ -90,6 +117,7 @@ async def read_schema(
     lock: Path | None = None,
     *,
     known: Collection[str] = (),
+    access: Access = OPEN,
 ) -> Schema:
     """Return the schema at ``source``.
 
@@ -99,6 +127,7 @@ async def read_schema(
         services: full names of those wanted; without any, all but a server's health and reflection.
         lock: the lock file that the app is served with.
         known: health and reflection services that are wanted nevertheless, if there are such.
+        access: to the server, if it is one.
 
     Raises:
         ConfigurationError: when there is no schema, or not all services are in it.
@@ -107,7 +136,9 @@ async def read_schema(
     """
     schema = _local(source, lock)
     if schema is None:
-        return await _from_server(source, services, known)
+        return await _from_server(source, services, known, access)
+    if access != OPEN:
+        raise ConfigurationError("TLS and metadata are for a server: HOST:PORT")
     for name in services:
         if name not in schema.services:
             found = ", ".join(schema.services)
@@ -130,15 +161,24 @@ def _local(source: str, lock: Path | None) -> Schema | None:
     return None
 
 
-async def _from_server(target: str, services: Collection[str], known: Collection[str]) -> Schema:
+async def _from_server(
+    target: str, services: Collection[str], known: Collection[str], access: Access
+) -> Schema:
+    with called_wrongly():
+        metadata = parse_metadata(access.metadata)
     try:
-        channel = Channel(target)
-    except InvalidArgument:
+        channel = Channel(target, tls=access.tls)
+    except InvalidArgument as error:
+        if error.field != "target":
+            raise
         raise ConfigurationError(
             f"{target!r} is no HOST:PORT, no MODULE:ATTR, and no file or package with a schema"
         ) from None
+    options = CallOptions(timeout=_TIMEOUT, metadata=metadata)
     try:
-        return await fetch_schema(channel, services, known=known)
+        return await fetch_schema(channel, services, known=known, options=options)
+    except RpcError as error:
+        raise type(error)(hide(error.message, metadata)) from error.__cause__
     finally:
         channel.close()
 

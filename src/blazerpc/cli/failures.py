@@ -9,7 +9,7 @@ from rich.console import Console
 
 from blazerpc.cli.exits import FAILURE, USAGE, CommandError
 from blazerpc.cli.load import ImportStringError
-from blazerpc.cli.text import one_line
+from blazerpc.cli.text import mended, one_line
 from blazerpc.exceptions import BlazeRPCError
 from blazerpc.supervisor.supervisor import WorkersError
 from blazerpc_client import RpcError, Unavailable, Unimplemented
@@ -35,7 +35,7 @@ def explained(error: Exception) -> Failure | None:
         case NotOursError():
             return Failure(f"{error}; choose another --out or --package")
         case Unavailable():
-            return Failure(f"{error.message}; is the server running there?")
+            return Failure(mended(error))
         case Unimplemented():
             return Failure(f"{error.message}; enable it there")
         case RpcError():

@@ -10,19 +10,29 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import Message
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from blazerpc.cli.text import one_line
+from blazerpc.cli.text import mended, one_line
+from blazerpc.cli.tls import client_tls
 from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.errors import NotFound, RpcError, Unavailable, Unimplemented
+from blazerpc_client.tls import TLS
 
 SERVING: Final = "SERVING"
 
 #: What the command says of itself.
 SUMMARY: Final = "Tell if a server takes calls: exit code 0 when it says SERVING, else 1."
+
+
+_FILES: Final = {
+    "ca": "PEM file of the authorities to trust; default: the system's",
+    "cert": "PEM file of your own certificate; --key goes with it",
+    "key": "PEM file of its private key",
+}
 
 
 class _Check:
@@ -58,9 +68,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        status = asyncio.run(_ask(options.target, options.service, options.timeout))
+        tls = client_tls(options.tls, options.ca, options.cert, options.key, options.server_name)
+        status = asyncio.run(_ask(options.target, tls, options.service, options.timeout))
     except Unavailable as error:
-        return _failed(f"{error.message}; is the server running there?")
+        return _failed(mended(error))
     except NotFound:
         return _failed(f"{options.target} knows no health of {options.service!r}")
     except Unimplemented:
@@ -73,7 +84,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="blaze health", description=SUMMARY)
-    parser.add_argument("target", metavar="HOST:PORT", help="address of a running server")
+    parser.add_argument(
+        "target", metavar="HOST:PORT", help="address of a running server; or unix:PATH"
+    )
     parser.add_argument(
         "--service",
         metavar="NAME",
@@ -87,11 +100,19 @@ def _parser() -> argparse.ArgumentParser:
         default=5.0,
         help="that the check may take; default: %(default)s",
     )
+    parser.add_argument("--tls", action="store_true", help="use TLS; implied by those below")
+    for name, text in _FILES.items():
+        parser.add_argument(f"--{name}", metavar="FILE", type=Path, help=text)
+    parser.add_argument(
+        "--server-name",
+        metavar="NAME",
+        help="that the server's certificate must be for; default: that of HOST",
+    )
     return parser
 
 
-async def _ask(target: str, name: str, seconds: float) -> str:
-    channel = Channel(target)
+async def _ask(target: str, tls: TLS, name: str, seconds: float) -> str:
+    channel = Channel(target, tls=tls)
     try:
         return await health_of(channel, name, CallOptions(timeout=seconds))
     finally:

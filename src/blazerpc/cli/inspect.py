@@ -11,6 +11,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from blazerpc.cli.exits import FAILURE, CommandError, called_wrongly
 from blazerpc.cli.health import health_of
 from blazerpc.cli.metadata import hide, parse_metadata
+from blazerpc.cli.text import mended
 from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.errors import (
     NotFound,
@@ -23,6 +24,7 @@ from blazerpc_client.errors import (
 )
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.specs import ServiceSpec, is_blazerpc, model_name, service_spec
+from blazerpc_client.tls import TLS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,25 +53,25 @@ class Server:
     services: Sequence[Service]
 
 
-def inspect(target: str, timeout: float, metadata: Sequence[str]) -> Server:
+def inspect(target: str, timeout: float, metadata: Sequence[str], tls: TLS) -> Server:
     """Return what the server at ``target`` has, besides health and reflection.
 
     Args:
         target: ``HOST:PORT``.
         timeout: seconds that each question to the server may take.
         metadata: sent with each, texts of the form ``key=value``.
+        tls: how the connection is encrypted.
 
     Raises:
         CommandError: when the server cannot be asked, or the command was called wrongly.
     """
     with called_wrongly():
         options = CallOptions(timeout=timeout, metadata=parse_metadata(metadata))
-        channel = Channel(target)
+        channel = Channel(target, tls=tls)
     try:
         return asyncio.run(_inspected(channel, options))
     except Unavailable as error:
-        message = f"{error.message}; is the server running there?"
-        raise CommandError(hide(message, options.metadata), FAILURE) from None
+        raise CommandError(hide(mended(error), options.metadata), FAILURE) from None
     except Unimplemented as error:
         raise CommandError(f"{error.message}; enable it there", FAILURE) from None
     except RpcError as error:

@@ -17,9 +17,9 @@ from blazerpc.cli.call import CallSettings
 from blazerpc.cli.call import call as run_call
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
-from blazerpc.cli.client import generate_client
+from blazerpc.cli.client import Access, generate_client
 from blazerpc.cli.engine import Engine, chosen_engine
-from blazerpc.cli.exits import FAILURE, USAGE
+from blazerpc.cli.exits import FAILURE, USAGE, called_wrongly
 from blazerpc.cli.failures import explained, print_error
 from blazerpc.cli.health import SUMMARY
 from blazerpc.cli.health import main as check_health
@@ -31,6 +31,7 @@ from blazerpc.cli.report import as_json as report_as_json
 from blazerpc.cli.report import tables
 from blazerpc.cli.serve import serve as run_server
 from blazerpc.cli.serve import supervise
+from blazerpc.cli.tls import client_tls, server_tls
 from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
 from blazerpc_client.compare import Verdict
 from blazerpc_client.transport.choice import Http
@@ -52,11 +53,30 @@ App = Annotated[
     str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
 ]
 
-Target = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Address of a running server.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST:PORT", help="Address of a running server; unix:PATH of one on a UNIX socket."
+    ),
+]
 
 Metadata = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Sent with each call; repeat for several."),
+]
+
+Tls = Annotated[bool, typer.Option("--tls", help="Use TLS; implied by the options for its files.")]
+Ca = Annotated[
+    Path | None,
+    typer.Option(help="PEM file of the authorities to trust. Default: the system's."),
+]
+Cert = Annotated[
+    Path | None, typer.Option(help="PEM file of your own certificate; --key goes with it.")
+]
+Key = Annotated[Path | None, typer.Option(help="PEM file of its private key.")]
+ServerName = Annotated[
+    str | None,
+    typer.Option(help="Name that the server's certificate must be for. Default: that of HOST."),
 ]
 
 Source = Annotated[
@@ -64,8 +84,8 @@ Source = Annotated[
     typer.Option(
         "--from",
         metavar="SOURCE",
-        help="HOST:PORT of a running server with reflection, MODULE:ATTR of an app, or the path of "
-        "a FileDescriptorSet or of a generated package.",
+        help="HOST:PORT or unix:PATH of a running server with reflection, MODULE:ATTR of an app, "
+        "or the path of a FileDescriptorSet or of a generated package.",
     ),
 ]
 
@@ -78,7 +98,9 @@ Lock = Annotated[
 @cli.command()
 def serve(
     app: App,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; unix:PATH for a UNIX socket.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 lets the system choose.")] = 50051,
     grace: Annotated[
         float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
@@ -118,6 +140,18 @@ def serve(
     max_message: Annotated[
         int, typer.Option(help="Bytes of a message that is received.", min=0, max=2**31 - 1)
     ] = DEFAULT.max_receive_message,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the server's certificate; --tls-key goes with it."),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the authorities that clients' certificates must be of."),
+    ] = None,
+    reflection: Annotated[
+        bool, typer.Option("--reflection/--no-reflection", help="Let clients read the schema.")
+    ] = True,
     limit: Annotated[
         list[str],
         typer.Option(
@@ -154,6 +188,8 @@ def serve(
             metrics_host=metrics_host,
             log=LogOptions(level=log_level, format=log_format),
             http=http,
+            ssl=server_tls(tls_cert, tls_key, tls_client_ca),
+            reflection=reflection,
             limits=with_limits(limit, Limits(max_receive_message=max_message)),
             compression=compression,
             engine=chosen_engine(engine, app, ray_address, ray_release),
@@ -187,10 +223,17 @@ def inspect(
         float, typer.Option(help="Seconds that each question to the server may take.")
     ] = 10.0,
     metadata: Metadata = None,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """Show what a server has: services, models, what they take and give, health."""
     with _one_line_errors():
-        server = inspect_server(target, timeout, metadata or ())
+        with called_wrongly():
+            security = client_tls(tls, ca, cert, key, server_name)
+        server = inspect_server(target, timeout, metadata or (), security)
         if as_json:
             typer.echo(report_as_json(server))
         else:
@@ -229,16 +272,28 @@ def call(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show the metadata after the result, on stderr.")
     ] = False,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """Call a model, or a method of any server with reflection.
 
     Exit code 0, 2 when the call could not be made of the arguments, 64 and the number of the gRPC
     status when it failed (68: DEADLINE_EXCEEDED), 1 otherwise.
     """
-    settings = CallSettings(
-        timeout=timeout, metadata=metadata or (), as_json=as_json, out=out, verbose=verbose
-    )
     with _one_line_errors():
+        with called_wrongly():
+            security = client_tls(tls, ca, cert, key, server_name)
+        settings = CallSettings(
+            timeout=timeout,
+            metadata=metadata or (),
+            as_json=as_json,
+            out=out,
+            verbose=verbose,
+            tls=security,
+        )
         raise typer.Exit(run_call(target, name, arguments or (), settings))
 
 
@@ -267,12 +322,21 @@ def gen(
     ] = False,
     project_version: Annotated[str, typer.Option(help="Version in pyproject.toml.")] = "0.1.0",
     lock: Lock = None,
+    metadata: Metadata = None,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """Generate a typed client."""
     with _one_line_errors():
         version = project_version if project else None
+        access = Access(client_tls(tls, ca, cert, key, server_name), metadata or ())
         path = asyncio.run(
-            generate_client(source, out, package, service or (), lock, sync=sync, project=version)
+            generate_client(
+                source, out, package, service or (), lock, sync=sync, project=version, access=access
+            )
         )
         typer.echo(f"wrote {path}")
 
@@ -285,13 +349,20 @@ def check(
     source: Source,
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
     lock: Lock = None,
+    metadata: Metadata = None,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1).
 
     What cannot be compared ends with exit code 2, and with --json an object that has "error".
     """
     with _one_line_errors(code=USAGE, as_json=as_json):
-        changes = asyncio.run(check_client(source, package, lock))
+        access = Access(client_tls(tls, ca, cert, key, server_name), metadata or ())
+        changes = asyncio.run(check_client(source, package, lock, access))
     verdict = verdict_of(changes)
     if as_json:
         typer.echo(changes_as_json(changes))

@@ -17,7 +17,7 @@ from rich.table import Table
 from blazerpc.app import BlazeApp
 from blazerpc.cli.failures import print_error
 from blazerpc.cli.logs import start_logging
-from blazerpc.config import ServeOptions
+from blazerpc.config import ServeOptions, listening_on
 from blazerpc.endpoint import metrics_endpoint
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.rows import OptionalRow, Row
@@ -73,7 +73,7 @@ async def _serve(app: BlazeApp, options: ServeOptions, console: Console) -> None
             if url is not None:
                 console.print(f"Metrics on {url}", highlight=False)
             # Last, and on a line of its own: whoever started this process can wait for it.
-            console.print(f"Serving on {options.host}:{server.port}", highlight=False)
+            console.print(f"Serving on {listening_on(options.host, server.port)}", highlight=False)
         await server.wait()
 
 
@@ -82,8 +82,9 @@ def _metrics(app: BlazeApp, options: ServeOptions) -> AbstractContextManager[str
     if options.metrics_port is None:
         return nullcontext()
     own = [each.registry for each in app.middleware if isinstance(each, MetricsMiddleware)]
-    host = options.metrics_host or options.host
-    return metrics_endpoint(host, options.metrics_port, own[0] if own else REGISTRY)
+    return metrics_endpoint(
+        options.metrics_address, options.metrics_port, own[0] if own else REGISTRY
+    )
 
 
 def served(app: BlazeApp) -> Table:

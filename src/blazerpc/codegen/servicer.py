@@ -20,7 +20,7 @@ from grpclib.server import Stream
 
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
-from blazerpc.context import AppState, Context
+from blazerpc.context import AppState, Context, current_principal
 from blazerpc.exceptions import BlazeRPCError, OverloadedError
 from blazerpc.runtime.engine import Engine, LocalEngine
 from blazerpc.runtime.errors import RefusedError, as_grpc_error, invalid_argument
@@ -30,9 +30,9 @@ from blazerpc.runtime.observer import Dropped, Observe, Timing, current_timing, 
 from blazerpc.runtime.registry import ModelRegistry
 from blazerpc.runtime.runner import ModelRunner, Request, SingleRunner, model_runner
 from blazerpc.runtime.serialization import ModelCodec
+from blazerpc.runtime.trailers import add_trailer
 from blazerpc_client.metadata import BATCH_SIZE, COMPUTE_MS, PUSHBACK, QUEUE_MS
 from blazerpc_client.schema import Schema
-from blazerpc_client.transport.serving import ServerCall
 
 Call: TypeAlias = Stream[Message, Message]
 
@@ -183,7 +183,7 @@ class _Served:
         except (GRPCError, BlazeRPCError) as failure:
             error = as_grpc_error(self._what, failure)
             if isinstance(error, RefusedError):
-                _add_trailer(stream, PUSHBACK, error.pushback)
+                add_trailer(stream, PUSHBACK, error.pushback)
             await stream.send_trailing_metadata(
                 status=error.status,
                 status_message=error.message,
@@ -218,21 +218,8 @@ class _Served:
             method=self._path,
             deadline=stream.deadline,
             app_state=self._state,
+            principal=current_principal.get(),
         )
-
-
-def _add_trailer(stream: Call, key: str, value: str) -> None:
-    """Send a trailer of gRPC's own, which metadata cannot hold."""
-    if isinstance(stream, ServerCall):
-        stream.add_protocol_trailer(key, value)
-        return
-    below = stream._stream
-    send = below.send_headers
-
-    async def send_headers(headers: list[tuple[str, str]], end_stream: bool = False) -> None:
-        await send([*headers, (key, value)] if end_stream else headers, end_stream=end_stream)
-
-    below.send_headers = send_headers  # type: ignore[method-assign]  # grpclib has no hook for it
 
 
 def _trailing(request: Request) -> dict[str, str | bytes]:

@@ -6,21 +6,31 @@ from blazerpc.server.calls import Call
 from blazerpc.server.grpc import GRPCServer
 from blazerpc.server.health import HealthService, build_health_service
 from blazerpc.server.middleware import (
+    AuthMiddleware,
+    Caller,
     ExceptionMiddleware,
     LoggingMiddleware,
     MetricsMiddleware,
     Middleware,
+    RateLimitMiddleware,
+    api_key,
+    bearer_token,
 )
 from blazerpc.server.reflection import build_reflection_service
 
 __all__ = [
+    "AuthMiddleware",
     "Call",
+    "Caller",
     "ExceptionMiddleware",
     "GRPCServer",
     "HealthService",
     "LoggingMiddleware",
     "MetricsMiddleware",
     "Middleware",
+    "RateLimitMiddleware",
+    "api_key",
+    "bearer_token",
     "build_health_service",
     "build_reflection_service",
 ]

@@ -123,7 +123,8 @@ class CallTracker:
         call = Call(
             method=event.method_name,
             peer=event.peer,
-            address=_address(event.peer),
+            # Now: a connection that is closed may not know its peer any more.
+            address=address_of(event.peer.addr()),
             task=task,
             known=known,
             metadata=cast(MultiMapping[str | bytes], event.metadata),
@@ -137,7 +138,8 @@ class CallTracker:
 
     async def _respond(self, event: SendTrailingMetadata) -> None:
         call = _current.get()
-        assert call is not None  # every answer is one to a request
+        if call is None:  # grpclib's HTTP/2 does not tell of calls whose deadline is past already
+            return
         # grpclib reports a cancellation by the client as an unknown error of the handler.
         cancelled = event.status is Status.UNKNOWN and call.task.cancelling() > 0
         self._finish(call, Status.CANCELLED if cancelled else event.status)
@@ -157,7 +159,6 @@ class CallTracker:
 _trackers: WeakKeyDictionary[Server, CallTracker] = WeakKeyDictionary()
 
 
-def _address(peer: Peer) -> str:
-    # Asked for at the start: a connection that is closed may not know its peer any more.
-    address = peer.addr()
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"
+def address_of(peername: object) -> str:
+    """Return a peer's address as logs have it."""
+    return f"{peername[0]}:{peername[1]}" if isinstance(peername, tuple) else "unknown"

@@ -9,18 +9,21 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
 
+from blazerpc.config import listening_on
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
 from blazerpc.server.health import HealthService
 from blazerpc.server.listener import Listener
 from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
+from blazerpc.tls import ServerTLS, server_contexts
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import Compression
@@ -65,11 +68,12 @@ class GRPCServer:
         grace_period: seconds that calls in flight have to finish.
         http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's; None for the default.
         limits: what clients may ask of BlazeRPC's HTTP/2.
+        ssl: how connections are encrypted; None for plaintext.
         compression: ``"gzip"`` compresses the answers for clients that take it.
 
     Raises:
-        ConfigurationError: for a negative grace period, an ``http`` that there is not, or
-            compression by grpclib's, which has none.
+        ConfigurationError: for a negative grace period, an ``http`` that there is not, certificates
+            that cannot be used, or compression by grpclib's, which has none.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class GRPCServer:
         grace_period: float = 5.0,
         http: Http | None = None,
         limits: Limits = DEFAULT,
+        ssl: ServerTLS | SSLContext | None = None,
         compression: Compression | None = None,
     ) -> None:
         if not grace_period >= 0:
@@ -91,6 +96,7 @@ class GRPCServer:
         if compression is not None and self._http == "h2":
             raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
         self._limits = limits
+        self._contexts = None if ssl is None else server_contexts(ssl)
         self._compression = compression
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
@@ -105,7 +111,10 @@ class GRPCServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; the one the system chose, when it was started with port 0."""
+        """The port it listens on; the one the system chose, when it was started with port 0.
+
+        It is 0 for a UNIX socket.
+        """
         if self._server is None:
             raise RuntimeError("the server does not listen")
         return self._server.port
@@ -138,7 +147,7 @@ class GRPCServer:
         When it is told to stop before that, it returns, and so does ``wait``.
 
         Args:
-            host: address to listen on.
+            host: address to listen on; ``unix:PATH`` for a UNIX socket.
             port: likewise.
             sock: bound to that address already, to listen on; it is closed at the end.
             reuse_port: whether other processes listen there, too.
@@ -148,7 +157,13 @@ class GRPCServer:
             StartupError: when what the handlers start fails.
         """
         keep_large_blocks()
-        server = Listener(self._handlers, self._http, self._limits, self._compression)
+        server = Listener(
+            self._handlers,
+            self._http,
+            self._limits,
+            contexts=self._contexts,
+            compression=self._compression,
+        )
         self._tracker = CallTracker.of(server)
         for middleware in self._middleware:
             middleware.attach(server)
@@ -158,8 +173,8 @@ class GRPCServer:
             # Before the models are built, which may take long.
             await server.bind(host, port, sock=sock, reuse_port=reuse_port)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
+            reason, where = error.strerror or error, listening_on(host, port)
+            raise ConfigurationError(f"cannot listen on {where}: {reason}") from error
         self._server = server
         # Before anybody is told that the server is there: they may stop it at once.
         self._handle_signals()
@@ -171,7 +186,7 @@ class GRPCServer:
         if self.is_serving:
             self._say_serving(True)
             await server.accept()
-            log.info("listening on %s:%d", host, server.port)
+            log.info("listening on %s", listening_on(host, server.port))
 
     async def wait(self) -> None:
         """Serve until ``stop`` or a signal; return when all calls have ended.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
@@ -15,18 +18,24 @@ from grpclib.events import _DispatchServerEvents
 from grpclib.protocol import H2Protocol
 
 from blazerpc.runtime.errors import invalid_argument
-from blazerpc.server.calls import current_call, unimplemented
+from blazerpc.server.calls import address_of, current_call, unimplemented
+from blazerpc.unix import UnixSocket
+from blazerpc_client.targets import unix_path
+from blazerpc_client.tls import Contexts
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.dispatch import ServerEvents
 from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.messages import Compression, size_of
 from blazerpc_client.transport.protocol import TransportProtocol
 from blazerpc_client.transport.serving import CallHandler
+from blazerpc_client.transport.tls import TLSError, TLSProtocol
 from blazerpc_client.wire.codec import Codec
 from blazerpc_client.wire.malformed import malformed_field
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
+
+log: logging.Logger = logging.getLogger("blazerpc.server")
 
 #: Connections that the system keeps until they are accepted.
 _BACKLOG: Final = 1024
@@ -84,6 +93,8 @@ class Listener(grpclib.server.Server):
         handlers: Sequence[IServable],
         http: Http,
         limits: Limits,
+        *,
+        contexts: Contexts | None = None,
         compression: Compression | None = None,
     ) -> None:
         super().__init__(
@@ -96,8 +107,11 @@ class Listener(grpclib.server.Server):
             self.__dispatch__: _DispatchServerEvents = ServerEvents()
         self._http = http
         self._limits = limits
+        self._contexts = contexts
         self._compression = compression
+        self._file: UnixSocket | None = None
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
+        self._layers: WeakSet[TLSProtocol] = WeakSet()
 
     async def bind(
         self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool
@@ -107,10 +121,22 @@ class Listener(grpclib.server.Server):
         Raises:
             OSError: when it cannot be had.
         """
-        where: dict[str, Any] = {"host": host, "port": port, "reuse_port": reuse_port}
-        self._server = await self._loop.create_server(
-            self._protocol_factory,
-            **({"sock": sock} if sock is not None else where),
+        path = unix_path(host)
+        options: dict[str, Any] = {"sock": sock}
+        create: Callable[..., Awaitable[asyncio.Server]] = self._loop.create_server
+        if path is not None:
+            create = self._loop.create_unix_server
+            if sock is None:
+                self._file = UnixSocket(path)
+                options["sock"] = self._file.socket
+            if sys.version_info >= (3, 13):
+                # The first worker to stop would take the file from the others.
+                options["cleanup_socket"] = False
+        elif sock is None:
+            options = {"host": host, "port": port, "reuse_port": reuse_port}
+        self._server = await create(
+            self._protocol_factory if self._contexts is None else self._secured,
+            **options,
             backlog=_BACKLOG,
             start_serving=False,
         )
@@ -123,29 +149,66 @@ class Listener(grpclib.server.Server):
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port it listens on; 0 for a UNIX socket, which has none."""
         server: Any = self._server  # uvloop's has ``sockets``, and is no ``asyncio.Server``
-        port: int = server.sockets[0].getsockname()[1]
-        return port
+        name = server.sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
 
     def stop_listening(self) -> None:
         """Accept no more connections; those that are open stay."""
         assert self._server is not None
         self._server.close()
+        self._remove_file()
+
+    def close(self) -> None:
+        """Accept no more connections, and cancel the calls of those that are open."""
+        super().close()
+        self._remove_file()
 
     def drain_connections(self) -> None:
         """Tell clients to make their next calls elsewhere, where the HTTP/2 can say so."""
+        self._abort_handshakes()
         for protocol in list(self._protocols):
             if isinstance(protocol, TransportProtocol):
                 protocol.drain()
 
     def close_connections(self) -> None:
         """Close the connections that are open, and with them their calls."""
+        self._abort_handshakes()
         for protocol in list(self._protocols):
             if isinstance(protocol, TransportProtocol):
                 protocol.close("the server is stopping")
             elif hasattr(protocol, "processor"):  # it is connected
                 protocol.processor.close("the server is stopping")
+
+    def _abort_handshakes(self) -> None:
+        for layer in list(self._layers):
+            if layer.is_pending:
+                layer.abort()
+
+    def _secured(self) -> asyncio.Protocol:
+        """Return a protocol of a new connection, with TLS below it."""
+        assert self._contexts is not None
+        layer = TLSProtocol(
+            self._protocol_factory(),
+            self._contexts.current(),
+            server_hostname=None,
+            timeout=self._limits.handshake_timeout,
+            told=lambda failure: self._on_handshake(layer, failure),
+        )
+        self._layers.add(layer)
+        return layer
+
+    def _on_handshake(self, layer: TLSProtocol, failure: TLSError | None) -> None:
+        if failure is not None:
+            # A probe of the port connects and says nothing: it is no failure of anybody.
+            level = logging.WARNING if layer.heard else logging.DEBUG
+            log.log(level, "no TLS with %s: %s", address_of(layer.address), failure)
+
+    def _remove_file(self) -> None:
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
 
     def _protocol_factory(self) -> H2Protocol:
         protocol = super()._protocol_factory() if self._http == "h2" else self._own_protocol()
@@ -170,7 +233,10 @@ class Listener(grpclib.server.Server):
         return protocol
 
     def _connections(self) -> int:
+        # Those accepted in this turn of the loop count, and those closed that have more to write.
+        if self._contexts is not None:
+            return sum(not layer.lost for layer in self._layers)
         return sum(
-            isinstance(protocol, TransportProtocol) and not protocol.is_closing()
+            isinstance(protocol, TransportProtocol) and not protocol.lost
             for protocol in self._protocols
         )

@@ -6,7 +6,10 @@ import contextlib
 import socket
 import sys
 
+from blazerpc.config import listening_on
 from blazerpc.exceptions import ConfigurationError
+from blazerpc.unix import UnixSocket
+from blazerpc_client.targets import unix_path
 
 
 def can_share() -> bool:
@@ -25,12 +28,12 @@ class SharedPort:
 
     Args:
         host: address; of several that a name stands for, the first is held, and an inherited
-            socket listens on that alone.
+            socket listens on that alone. The socket of a ``unix:PATH`` is always inherited.
         port: 0 lets the system choose.
         inherit: whether the socket is inherited; None where it has to be.
 
     Attributes:
-        number: the port.
+        number: the port; 0 of a UNIX socket.
 
     Raises:
         ConfigurationError: when the address cannot be had.
@@ -38,12 +41,20 @@ class SharedPort:
 
     def __init__(self, host: str, port: int, *, inherit: bool | None = None) -> None:
         self._inherit = not can_share() if inherit is None else inherit
+        self._file: UnixSocket | None = None
+        path = unix_path(host)
         try:
-            self._socket = _bound(host, port)
+            if path is not None:
+                self._file = UnixSocket(path)
+            self._socket = _bound(host, port) if self._file is None else self._file.socket
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from None
-        self.number: int = self._socket.getsockname()[1]
+            reason, where = error.strerror or error, listening_on(host, port)
+            raise ConfigurationError(f"cannot listen on {where}: {reason}") from None
+        self.number: int = 0
+        if self._file is not None:
+            self._inherit = True
+            return
+        self.number = self._socket.getsockname()[1]
         # The first was needed to bind. Were it left on, or the second one set before, another
         # supervisor could bind the port as well, and take half of the connections.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
@@ -58,6 +69,8 @@ class SharedPort:
     def close(self) -> None:
         """Let go of it; connections are refused as soon as no worker listens."""
         self._socket.close()
+        if self._file is not None:
+            self._file.remove()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from blazerpc.config import ServeOptions
+from blazerpc.config import ServeOptions, listening_on
 from blazerpc.exceptions import BlazeRPCError
 from blazerpc.supervisor.life import Event, State
 from blazerpc.supervisor.messages import Failed, Order
@@ -105,7 +105,7 @@ class Supervisor:
             if self._metrics is not None:
                 self._console.print(f"Metrics on {self._metrics.url}", highlight=False)
             # Last, and on a line of its own: whoever started this process can wait for it.
-            where = f"{self._options.host}:{self._port.number}"
+            where = listening_on(self._options.host, self._port.number)
             self._console.print(f"Serving on {where}", highlight=False)
 
     def failed(self, slot: Slot, failure: Failed, *, starting: bool) -> None:
@@ -159,7 +159,7 @@ class Supervisor:
         port = self._options.metrics_port
         if port is None:
             return None
-        host = self._options.metrics_host or self._options.host
+        host = self._options.metrics_address
         return stack.enter_context(WorkerMetrics.served(host, port))
 
     def _wait_for_change(self, message: str) -> None:

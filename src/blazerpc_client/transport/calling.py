@@ -23,6 +23,7 @@ from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
 from blazerpc_client.call import ClientCall
+from blazerpc_client.metadata import PREVIOUS_ATTEMPTS
 from blazerpc_client.transport.headers import Fields, encode, encode_metadata
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import ACCEPTED, Outgoing
@@ -37,6 +38,8 @@ R = TypeVar("R")
 class TransportCall(ClientCall[S, R]):
     """A call on this package's streams."""
 
+    initial_metadata: _Metadata | None
+    trailing_metadata: _Metadata | None
     _transport_stream: TransportStream
 
     async def send_request(self, *, end: bool = False) -> None:
@@ -93,6 +96,8 @@ class TransportCall(ClientCall[S, R]):
         if self._deadline is not None:
             timeout = encode_timeout(self._deadline.time_remaining())
             block += encode((("grpc-timeout", timeout),))
+        if self.previous_attempts:
+            block += encode(((PREVIOUS_ATTEMPTS, str(self.previous_attempts)),))
         return block + encode_metadata(metadata) if metadata else block
 
     async def _answer(self, stream: TransportStream) -> R | None:

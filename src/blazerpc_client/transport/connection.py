@@ -35,6 +35,9 @@ _MAX_BATCH: Final = frames.HEAD_SIZE + DEFAULT_FRAME
 #: What a GOAWAY names that only announces another (RFC 9113, section 6.8).
 _ANY_STREAM: Final = frames.STREAM_MASK
 
+#: WINDOW_UPDATEs that a peer may send for what it is sent at a time: some send one for each read.
+_UPDATES: Final = 100
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -150,6 +153,7 @@ class Connection(Receiver):
         stream.send.size -= size
         self._window.size -= size
         self.queued += size
+        self._updates += _UPDATES
         self._out.append(frames.request(stream.id, headers, data))
         self._strikes.reset()
         return stream.id
@@ -216,6 +220,7 @@ class Connection(Receiver):
             if last:
                 break
             begin = end
+        self._updates += _UPDATES * (size // step)  # _send counted one frame
         self._strikes.reset()
         return size
 
@@ -238,6 +243,7 @@ class Connection(Receiver):
         del self._streams[stream_id]
         self._window.size -= size
         self.queued += size
+        self._updates += _UPDATES
         self._out.append(frames.answer(stream_id, headers, data, trailers))
         self._strikes.reset()
         return True
@@ -257,6 +263,7 @@ class Connection(Receiver):
                 return False
             batch = self._begin_batch(stream)
         batch.frame += data
+        self._updates += _UPDATES  # for each message that is read
         stream.send.size -= size
         self._window.size -= size
         self.queued += size
@@ -310,6 +317,7 @@ class Connection(Receiver):
         if stream is None or state is None:
             raise StreamClosed(f"stream {stream_id} does not allow {what.name}")
         stream.state = state
+        self._updates += _UPDATES
         if state is State.CLOSED:
             del self._streams[stream_id]
         return stream

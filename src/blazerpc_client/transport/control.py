@@ -47,13 +47,13 @@ class Control(Core):
     def _settings_frame(self, flags: int, stream_id: int, payload: memoryview) -> None:
         if stream_id:
             raise fault("SETTINGS on a stream")
+        if not self._settings.allows(self._now):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
         if flags & frames.ACK:
             if payload:
                 raise frames.size_error("SETTINGS")
             self._acknowledged = True
             return
-        if not self._settings.allows(self._now):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
         settings = frames.read_settings(payload)
         before = self.peer.initial_window_size
         self.peer.apply(settings)
@@ -77,20 +77,23 @@ class Control(Core):
             raise fault("PING on a stream")
         if len(payload) != 8:
             raise frames.size_error("PING")
-        if flags & frames.ACK:
-            self._events.append(PingAcked(bytes(payload)))
-            return
+        ack = flags & frames.ACK
         if not self._pings.allows(self._now) or not (
-            self._client or self._strikes.allows(self._now)
+            ack or self._client or self._strikes.allows(self._now)
         ):
             # gRPC's clients know this text: they ping less often from then on.
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
+        if ack:
+            self._events.append(PingAcked(bytes(payload)))
+            return
         self._out.append(frames.ping(bytes(payload), ack=True))
 
     def _goaway_frame(self, flags: int, stream_id: int, payload: memoryview) -> None:
         if stream_id:
             raise fault("GOAWAY on a stream")
         last, code, debug = frames.read_goaway(payload)
+        if self._peer_left:  # RFC 9113, section 6.8: a second one is all that anybody needs
+            self._idle()
         self._peer_left = True
         if self._client:
             for late in [number for number in self._streams if number > last]:
@@ -101,6 +104,10 @@ class Control(Core):
 
     def _window_update(self, flags: int, stream_id: int, payload: memoryview) -> None:
         increment = frames.read_long(payload, "WINDOW_UPDATE") & frames.STREAM_MASK
+        if self._updates:
+            self._updates -= 1
+        else:
+            self._idle()
         if stream_id == 0:
             window = self._window
         else:
@@ -111,6 +118,10 @@ class Control(Core):
         kind = StreamFault if stream_id else ConnectionFault
         if increment == 0:
             raise kind(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        shut = window.size <= 0
         if not window.grow(increment):
             raise kind(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2**31 - 1")
-        self._events.append(WindowOpened(stream_id))
+        if shut and window.size > 0:
+            # Nobody waits for a window that was open. An event of stream 0 is work for each stream
+            # that waits: one for every frame would make few bytes much work.
+            self._events.append(WindowOpened(stream_id))

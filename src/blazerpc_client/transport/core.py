@@ -42,6 +42,7 @@ class Core:
         self._peer_left = False
         self._failed = False
         self._reset_here: OrderedDict[int, None] = OrderedDict()
+        self._updates = 0  # WINDOW_UPDATEs that the peer may send for what it was sent
         self._idle_frames = Counter(limits.idle_frames, now)
         self._stream_errors = Counter(limits.stream_errors, now)
         self._strikes = PingStrikes(limits.min_ping_interval, limits.max_ping_strikes)

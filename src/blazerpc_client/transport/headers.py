@@ -80,9 +80,11 @@ class BlockDecoder:
         except OversizedHeaderListError as error:
             # Reading on would only be work for the one who sent it.
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
-        except HPACKError as error:
-            # RFC 9113, section 4.3: the tables of both sides differ from here on.
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
+        except HPACKError:
+            # RFC 9113, section 4.3: the tables of both sides differ from here on. Not hpack's own
+            # text, which the peer would be sent: it may name an address in memory.
+            reason = "a header block that cannot be decoded"
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, reason) from None
         changed = self._changed(data)
         size = sum(len(name) + len(value) + 32 for name, value in raw)
         if size > self._limit:

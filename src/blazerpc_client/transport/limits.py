@@ -30,10 +30,11 @@ class Limits:
         max_frame_size: payload of a frame, announced to the peer.
         stream_window: data of a stream that may wait to be read, announced to the peer.
         connection_window: data that may wait to be read on all streams of a connection together.
-        settings: SETTINGS frames of the peer.
-        pings: PING frames of the peer.
+        settings: SETTINGS frames of the peer, and its answers to those of this side.
+        pings: PING frames of the peer, and its answers likewise.
         resets: RST_STREAM frames of the peer (CVE-2023-44487).
-        idle_frames: frames that move nothing: DATA without data, PRIORITY, unknown types.
+        idle_frames: frames that move nothing: DATA without data, PRIORITY, unknown types, and
+            WINDOW_UPDATEs beyond a hundred for each frame that the peer was sent.
         stream_errors: streams that this side has to reset for what the peer did on them.
         min_ping_interval: between keepalive pings of a client while no data flows; gRPC's 300.
         max_ping_strikes: pings sooner than that before the connection ends; gRPC's 2.
@@ -41,7 +42,8 @@ class Limits:
         idle_timeout: without a call until the connection is closed; None never closes it.
         keepalive_time: without a byte received until this side pings; None never pings.
         keepalive_timeout: until such a ping is answered.
-        stall_timeout: that a message waits for the peer to open a window; None waits for ever.
+        stall_timeout: that a message waits for the peer to open a window, that a peer leaves the
+            socket full, and that a client lets its request wait; None waits for ever.
         max_connections: of a server at once; None allows any number.
 
     Raises:

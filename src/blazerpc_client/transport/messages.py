@@ -149,19 +149,32 @@ class _Body:
         return np.empty(self._padding + size, np.uint8).data[self._padding :]
 
 
+class _Compressed:
+    """A message that is still to be decompressed; its size is what it took of the window."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: bytes | memoryview) -> None:
+        self.body = body
+
+    def __len__(self) -> int:
+        return len(self.body)
+
+
 class MessageReader:
     """Finds the messages of one stream, in data that is cut anywhere.
 
     The prefix is judged before a byte of its message is held, and memory grows with what has
     come, never with what is announced. Each byte is copied once, into the buffer that the message
-    will be given out in; those of a large one some more until it has room for all.
+    will be given out in; those of a large one some more until it has room for all. What is
+    compressed waits as it came, so that windows bound what it takes.
 
     Args:
         limit: of one message, before and after decompression.
         encoding: that the peer has announced; ``check_encoding`` has passed it.
 
     Attributes:
-        messages: that are complete, in order; whoever reads takes them from the left.
+        messages: that are complete, in order, and as they came.
     """
 
     __slots__ = ("_body", "_compressed", "_encoding", "_limit", "_prefix", "messages")
@@ -172,22 +185,37 @@ class MessageReader:
         self._prefix = b""
         self._body: _Body | None = None
         self._compressed = False
-        self.messages: deque[bytes | memoryview] = deque()
+        self.messages: deque[bytes | memoryview | _Compressed] = deque()
 
     @property
     def partial(self) -> bool:
         """Whether the data so far ends within a message."""
         return self._body is not None or bool(self._prefix)
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What of a message has come: it differs when more has."""
+        return len(self._prefix), self._body.missing if self._body is not None else 0
+
     def feed(self, data: memoryview) -> None:
         """Take data of the stream; complete messages are in ``messages`` afterwards.
 
         Raises:
-            GRPCError: for a message that is too large or cannot be decompressed. The stream has no
-                other after it.
+            GRPCError: for a message that is too large. The stream has no other after it.
         """
         while data:
             data = self._begin(data) if self._body is None else self._go_on(self._body, data)
+
+    def take(self) -> bytes | memoryview:
+        """Return the first message.
+
+        Raises:
+            GRPCError: for one that cannot be decompressed, or is too large then.
+        """
+        message = self.messages.popleft()
+        if isinstance(message, _Compressed):
+            return _decompress(message.body, self._limit)
+        return message
 
     def _begin(self, data: memoryview) -> memoryview:
         """Read a prefix, and its whole message where that is there; return what comes after."""
@@ -230,7 +258,7 @@ class MessageReader:
             raise GRPCError(Status.INTERNAL, "a compressed message without a grpc-encoding")
 
     def _complete(self, body: bytes | memoryview) -> None:
-        self.messages.append(_decompress(body, self._limit) if self._compressed else body)
+        self.messages.append(_Compressed(body) if self._compressed else body)
 
 
 def _decompress(body: bytes | memoryview, limit: int) -> bytes:

@@ -23,6 +23,9 @@ class StreamHandler(ABC):
     def cancel(self, stream: TransportStream) -> None:
         """Give a request up: its stream was reset."""
 
+    def greeted(self) -> None:  # noqa: B027 - a server has nothing to do then
+        """Take note that the peer has said hello: its settings have come."""
+
     @abstractmethod
     def close(self) -> None:
         """Take note that the connection takes no more calls."""

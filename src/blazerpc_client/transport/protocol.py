@@ -56,6 +56,8 @@ class TransportProtocol(asyncio.Protocol):
         core: that turns bytes into events.
         can_write: whether the socket takes more.
         blocked: streams that wait for the peer to open a window.
+        failure: why the connection ended; None as long as it has not.
+        lost: whether the system has let the connection go.
     """
 
     def __init__(self, handler: StreamHandler, *, client: bool, limits: Limits = DEFAULT) -> None:
@@ -65,6 +67,8 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write: bool = True
         self.blocked: set[TransportStream] = set()
         self.is_client: bool = client
+        self.failure: str | None = None
+        self.lost: bool = False
         self._streams: dict[int, TransportStream] = {}
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -74,11 +78,14 @@ class TransportProtocol(asyncio.Protocol):
         self._heard = time.monotonic()
         self._used = self._heard
         self._timer: asyncio.TimerHandle | None = None
+        # Until then the peer has to read what it was sent.
+        self._stall: asyncio.TimerHandle | None = None
         # Of the handshake, or of a keepalive ping.
         self._deadline: float | None = None
         self._draining = False
         self._refused = False
         self._hung_up = False
+        self._ended = "the connection was closed"
 
     @property
     def processor(self) -> TransportProtocol:
@@ -117,15 +124,21 @@ class TransportProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop sending: the socket is full."""
         self.can_write = False
+        self._expect_reader()
 
     def resume_writing(self) -> None:
         """Go on."""
         self.can_write = True
         self._writable.notify()
+        if not self.is_closing():
+            self._cancel_stall()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
-        self._end("the connection was lost" if exc is None else f"connection lost: {exc}")
+        self.lost = True
+        self._ended = "the connection was lost" if exc is None else f"connection lost: {exc}"
+        self._end(self._ended)
+        self._cancel_stall()
 
     # What streams and their owners ask for.
 
@@ -164,7 +177,7 @@ class TransportProtocol(asyncio.Protocol):
         """
         while True:
             if self.is_closing():
-                raise UnprocessedError("the connection was closed")
+                raise UnprocessedError(self._ended)
             try:
                 stream_id = self.core.open(block, end_stream)
             except ConnectionClosed as error:
@@ -284,11 +297,14 @@ class TransportProtocol(asyncio.Protocol):
         self._loop.call_later(_DRAIN_PATIENCE, self._end, "the connection was closed")
 
     def _end(self, reason: str) -> None:
+        self.failure = self.failure or reason
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._transport is not None and not self._transport.is_closing():
+            # It stays until the peer has read all; and the peer may never do that.
             self._transport.close()
+            self._expect_reader()
         self.handler.close()
         for stream in list(self._streams.values()):
             stream.terminate(reason)
@@ -296,6 +312,18 @@ class TransportProtocol(asyncio.Protocol):
         self.can_write = True
         self._writable.notify()
         self._stream_closed.notify()
+
+    def _expect_reader(self) -> None:
+        """Give the peer up when it does not read in time what it was sent."""
+        patience = self.limits.stall_timeout
+        if self._stall is None and patience is not None:
+            assert self._transport is not None
+            self._stall = self._loop.call_later(patience, self._transport.abort)
+
+    def _cancel_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _register(self, stream_id: int, stream: TransportStream) -> None:
         self._streams[stream_id] = stream
@@ -319,8 +347,8 @@ class TransportProtocol(asyncio.Protocol):
                 self.flush_soon()
                 self._deadline = quiet = now + limits.keepalive_timeout
             due.append(quiet)
-        if limits.idle_timeout is not None and not self._streams and not self.is_client:
-            idle = self._used + limits.idle_timeout
+        if limits.idle_timeout is not None and not self.is_client:
+            idle = (now if self._streams else self._used) + limits.idle_timeout
             if now >= idle:
                 self.drain()
             else:
@@ -375,6 +403,7 @@ class TransportProtocol(asyncio.Protocol):
             self._timer.cancel()
             self._tick()
         self._stream_closed.notify()  # there may be more at once now
+        self.handler.greeted()
 
     def _on_ping(self, event: PingAcked) -> None:
         if event.payload == _DRAIN:

@@ -23,6 +23,11 @@ from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.settings import DEFAULT_FRAME
 from blazerpc_client.transport.streams import TRANSITIONS, Input, StreamState
 
+#: How TLS begins: the record that a client sends, and a server's that was not sent one. No frame
+#: begins so: it would be longer than any is.
+_HANDSHAKE: Final = 0x16
+_TLS_ALERT: Final = b"\x15\x03"
+
 #: Of frames and blocks that are held until they are whole: this many times the header list.
 _HELD_LISTS: Final = 4
 
@@ -89,7 +94,7 @@ class Receiver(Control):
     def _preface(self, data: bytes) -> int:
         """Check what a client sends first (RFC 9113, section 3.4); return where frames begin."""
         if not frames.PREFACE.startswith(data[: len(frames.PREFACE)]):
-            raise fault("this is not HTTP/2")
+            raise fault("it speaks TLS" if data[0] == _HANDSHAKE else "this is not HTTP/2")
         if len(data) < len(frames.PREFACE):
             return 0
         self._expect_preface = False
@@ -99,6 +104,8 @@ class Receiver(Control):
         """Read one frame, if it is there; return where the next begins."""
         begin = position + frames.HEAD_SIZE
         if begin > len(view) or self._data.open or self._skip:
+            if self._expect_settings and bytes(view[position : position + 2]) == _TLS_ALERT:
+                raise fault("it speaks TLS, and this connection is plaintext")
             return position
         length, kind, flags, stream_id = frames.read_head(view, position)
         self._check_order(kind, flags, stream_id, length)

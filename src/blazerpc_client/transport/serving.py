@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -25,7 +25,7 @@ from grpclib.metadata import (
     _MetadataLike,
     encode_grpc_message,
 )
-from grpclib.utils import DeadlineWrapper, Wrapper
+from grpclib.utils import Wrapper
 from multidict import MultiDict
 
 from blazerpc_client.transport.errors import ErrorCode
@@ -101,7 +101,8 @@ class ServerCall(grpclib.server.Stream[R, S]):
     async def recv_message(self) -> R | None:
         """Return the next message of the client; None after the last."""
         try:
-            data = await self._transport_stream.recv_message()
+            due = not self._cardinality.client_streaming
+            data = await self._transport_stream.recv_message(due=due)
         except TruncatedMessageError:
             text = "the request ends before its announced length"
             raise GRPCError(Status.INVALID_ARGUMENT, text) from None
@@ -334,15 +335,14 @@ class CallHandler(StreamHandler):
         request: Request,
     ) -> None:
         """Call the handler; what it raises, ``call`` turns into the status of the answer."""
-        timer: AbstractContextManager[None]
-        if call.deadline is None:
-            wrapper, timer = Wrapper(), _NO_TIMER
-        else:
-            wrapper = DeadlineWrapper()
-            timer = wrapper.start(call.deadline)
-        stream.wrapper = wrapper
+        wrapper = stream.wrapper = Wrapper()
+        timer: asyncio.TimerHandle | None = None
+        if call.deadline is not None:
+            # Not by the wrapper of grpclib, which raises outside of itself what is past already.
+            due = call.deadline.time_remaining()
+            timer = self._loop.call_later(due, wrapper.cancel, TimeoutError("Deadline exceeded"))
         try:
-            with timer, wrapper:
+            with wrapper:
                 await self._handle(call, method, request)
         except GRPCError:
             raise
@@ -364,6 +364,9 @@ class CallHandler(StreamHandler):
         except Exception:
             log.exception("Application error")
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _handle(
         self, call: ServerCall[Any, Any], method: grpclib.const.Handler, request: Request
@@ -377,6 +380,8 @@ class CallHandler(StreamHandler):
             user_agent=request.user_agent,
             peer=call.peer,
         )
+        if call.deadline is not None and not call.deadline.time_remaining():
+            raise GRPCError(Status.DEADLINE_EXCEEDED)
         await function(call)
 
 
@@ -389,9 +394,6 @@ def _headers(subtype: str, encoding: str) -> bytes:
     if encoding != IDENTITY:
         fields.append(("grpc-encoding", encoding))
     return encode(fields)
-
-
-_NO_TIMER: Final = nullcontext()
 
 
 def _refuse(stream: TransportStream, refusal: Refusal) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.utils import Wrapper
 
@@ -196,11 +197,15 @@ class TransportStream:
             await self._arrived.wait()
         return self.trailers
 
-    async def recv_message(self) -> bytes | memoryview | None:
+    async def recv_message(self, *, due: bool = False) -> bytes | memoryview | None:
         """Return the next message; None at the end of the stream.
 
+        Args:
+            due: whether the client has no reason to let a server wait for it. Once it has begun,
+                it has none.
+
         Raises:
-            GRPCError: for a message that is too large, or cannot be decompressed.
+            GRPCError: for a message that is too large, cannot be decompressed, or does not come.
             TruncatedMessageError: when the stream ends within a message.
             StreamTerminatedError: when it ended before its time.
         """
@@ -214,23 +219,45 @@ class TransportStream:
                     raise TruncatedMessageError
                 return None
             self._check()
-            await self._more()
-        message = reader.messages.popleft()
+            await self._more(due or reader.partial)
+        size = len(reader.messages[0]) + 5  # the prefix counts, too
+        try:
+            message = reader.take()
+        except GRPCError as error:
+            self._failure = error
+            reader.messages.clear()
+            raise
         if self._held:
-            # The prefix counts, too; of compressed messages more is given back than they took.
-            count = min(self._held, len(message) + 5) if reader.messages else self._held
+            count = min(self._held, size) if reader.messages else self._held
             self._held -= count
             self.connection.release(self.id, count)
         return message
 
-    async def _more(self) -> None:
+    async def _more(self, due: bool) -> None:
         # A message may be larger than the window: while it is waited for, the window stays open.
         self.connection.release(self.id, self.drop())
         self._reading = True
         try:
-            await self._arrived.wait()
+            if due and not self.connection.is_client:
+                await self._arrives()
+            else:
+                await self._arrived.wait()
         finally:
             self._reading = False
+
+    async def _arrives(self) -> None:
+        """Wait for a client's message as long as more of it comes."""
+        assert self._reader is not None
+        while True:
+            before = self._reader.progress
+            try:
+                async with asyncio.timeout(self.connection.limits.stall_timeout):
+                    await self._arrived.wait()
+                return
+            except TimeoutError:
+                if self._reader.progress == before:
+                    text = "the request does not come"
+                    raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
 
     async def open(self, block: bytes, *, end_stream: bool) -> None:
         """Begin a request, as soon as the peer allows another stream."""

@@ -43,6 +43,18 @@ def test_an_empty_host_is_refused_by_name() -> None:
         ServeOptions(host="")
 
 
+@pytest.mark.parametrize("host", ["unix:", "unix://host/path", "unix:/a\0b"])
+def test_a_unix_socket_without_a_path_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^host is .*; a UNIX socket is unix:PATH$"):
+        ServeOptions(host=host)
+
+
+def test_the_endpoint_for_metrics_is_where_the_server_is_if_that_can_be() -> None:
+    assert ServeOptions(host="10.0.0.1").metrics_address == "10.0.0.1"
+    assert ServeOptions(host="unix:/a").metrics_address == "127.0.0.1"
+    assert ServeOptions(host="unix:/a", metrics_host="::1").metrics_address == "::1"
+
+
 @given(st.integers().filter(lambda workers: not 1 <= workers <= 1024))
 def test_a_number_of_workers_out_of_its_bounds_is_refused_by_name(workers: int) -> None:
     with pytest.raises(ConfigurationError, match=f"^workers is {workers}; it must be 1 to 1024$"):

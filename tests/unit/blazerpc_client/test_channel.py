@@ -1,33 +1,39 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import h2.connection
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.server import Stream
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 
 from blazerpc_client import (
     Aborted,
+    Backoff,
     CallOptions,
     Cancelled,
     DeadlineExceeded,
     Internal,
     InvalidArgument,
+    Limits,
     RpcError,
     Unavailable,
     Unimplemented,
     Unknown,
 )
-from blazerpc_client.channel import Channel, parse_target
+from blazerpc_client.channel import Channel
+from blazerpc_client.targets import HostPort, parse_target
 from tests.unit.blazerpc_client.servers import Script, address, answering, saying, serving_handlers
 
 
@@ -110,7 +116,7 @@ async def repeat(target: str, value: str, heard: list[str]) -> None:
     ],
 )
 def test_an_address_is_host_and_port(target: str, host: str, port: int) -> None:
-    assert parse_target(target) == (host, port)
+    assert parse_target(target).parts == (HostPort(host, port),)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +309,7 @@ def answer(
     *,
     reset: bool = False,
 ) -> Script:
-    def script(connection: h2.connection.H2Connection, stream: int) -> None:
+    def script(connection: H2Connection, stream: int) -> None:
         connection.send_headers(
             stream, headers, end_stream=body is None and trailers is None and not reset
         )
@@ -325,7 +331,97 @@ async def test_a_channel_connects_again_when_its_server_is_back() -> None:
     with pytest.raises(Unavailable, match=f"cannot reach {target}"):
         await channel.unary(ECHO, request, SOON)
     async with answering(answer(OK, MESSAGE, DONE), int(target.rpartition(":")[2])):
+        with pytest.raises(Unavailable, match=r"; the next attempt is in [01]\.[0-9] s$"):
+            await channel.unary(ECHO, request, SOON)
+        patient = CallOptions(timeout=5, wait_for_ready=True)
+        assert text(await channel.unary(ECHO, request, patient)) == "a"
         assert text(await channel.unary(ECHO, request, SOON)) == "a"
+        channel.close()
+        await asyncio.sleep(0)
+
+
+class Refusing:
+    """Refuses the first requests before it begins them (RFC 9113, section 8.7)."""
+
+    def __init__(self, refused: int) -> None:
+        self.requests = 0
+        self._refused = refused
+
+    def __call__(self, connection: H2Connection, stream: int) -> None:
+        self.requests += 1
+        if self.requests <= self._refused:
+            connection.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
+        else:
+            answer(OK, MESSAGE, DONE)(connection, stream)
+
+
+@pytest.mark.parametrize("shape", ["unary", "stream"])
+@pytest.mark.parametrize("refused", [2, 3])
+async def test_a_call_that_no_server_has_begun_is_made_again_twice(
+    shape: str, refused: int
+) -> None:
+    script = Refusing(refused)
+    heard: list[str] = []
+    async with answering(script) as target:
+        channel = Channel(target, http="blaze")  # grpclib's HTTP/2 does not tell such a failure
+
+        async def call() -> None:
+            if shape == "unary":
+                heard.append(text(await channel.unary(ECHO, StringValue(), SOON)))
+            else:
+                stream = channel.server_stream(STREAM, StringValue(), SOON)
+                heard.extend([text(message) async for message in stream])
+
+        try:
+            if refused == 2:
+                await call()
+            else:
+                with pytest.raises(Unavailable):
+                    await call()
+        finally:
+            channel.close()
+    assert (heard, script.requests) == (["a"] if refused == 2 else [], 3)
+
+
+async def test_the_wait_for_the_next_attempt_grows() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = address(listener)
+    backoff = Backoff(initial=0.1, multiplier=100, maximum=3600, jitter=0)
+    channel = Channel(target, backoff=backoff)
+    told = ""
+    async with asyncio.timeout(20):
+        while not re.search(r"; the next attempt is in (9|10)\.[0-9] s$", told):
+            with pytest.raises(Unavailable) as error:
+                await channel.unary(ECHO, StringValue(), SOON)
+            told = error.value.message
+            await asyncio.sleep(0.001)
+    channel.close()
+
+
+class SilentHealth(HealthBase):
+    """Takes questions, and answers none."""
+
+    async def Check(self, stream: Stream[Any, Any]) -> None:  # noqa: N802 - the rpc's name
+        raise NotImplementedError
+
+    async def Watch(self, stream: Stream[Any, Any]) -> None:  # noqa: N802 - likewise
+        await asyncio.Event().wait()
+
+
+async def test_a_server_that_says_nothing_of_its_health_gets_no_calls() -> None:
+    async with serving_handlers(Echo(), SilentHealth()) as target:
+        channel = Channel(target, health=True, limits=Limits(handshake_timeout=0.2))
+        told = "no health of the server: deadline exceeded$"
+        with pytest.raises(Unavailable, match=told):
+            await channel.unary(ECHO, StringValue(), SOON)
+        channel.close()
+        await asyncio.sleep(0)
+
+
+async def test_a_server_without_health_serves() -> None:
+    async with serving_handlers(Echo()) as target:
+        channel = Channel(target, health=True)
+        assert text(await channel.unary(ECHO, StringValue(value="a"), SOON)) == "a"
         channel.close()
         await asyncio.sleep(0)
 

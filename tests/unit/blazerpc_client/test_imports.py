@@ -12,7 +12,14 @@ import blazerpc_client
 ROOT = Path(__file__).parents[3]
 DOCS = "".join(
     (ROOT / name).read_text()
-    for name in ("README.md", "docs/client.md", "docs/server.md", "docs/ray.md")
+    for name in (
+        "README.md",
+        "docs/client.md",
+        "docs/connections.md",
+        "docs/ray.md",
+        "docs/server.md",
+        "docs/security.md",
+    )
 )
 
 

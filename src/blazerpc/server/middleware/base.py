@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from grpclib.events import RecvRequest, SendTrailingMetadata, listen
 from grpclib.exceptions import GRPCError
-from grpclib.server import Server
+from grpclib.server import Server, Stream
 
-from blazerpc.runtime.errors import internal
+from blazerpc.exceptions import OverloadedError
+from blazerpc.runtime.errors import RefusedError, internal
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.runtime.observer import ModelObserver
+from blazerpc.runtime.trailers import add_trailer
 from blazerpc.server.calls import Call, CallTracker
+from blazerpc_client.metadata import PUSHBACK
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServerMethodFunc
 
 log: logging.Logger = logging.getLogger("blazerpc.middleware")
 
@@ -20,10 +27,10 @@ class Middleware:
     """Sees every call of the services on a server.
 
     Override what is needed: ``on_request`` and ``on_response`` get grpclib's events, and the first
-    may raise ``GRPCError`` to refuse a call; ``on_start`` and ``on_finish`` are for observers. Each
-    is called exactly once a call, also for one that was refused, or that the client cancelled and
-    that has no response therefore. ``observe_model`` is for those who want to know what happens
-    between the two.
+    may raise ``GRPCError`` to refuse a call, or ``OverloadedError`` to have it made again later;
+    ``on_start`` and ``on_finish`` are for observers. Each is called exactly once a call, also for
+    one that was refused, or that the client cancelled and that has no response therefore.
+    ``observe_model`` is for those who want to know what happens between the two.
     """
 
     def on_start(self, call: Call) -> None:
@@ -60,6 +67,9 @@ class Middleware:
             await self.on_request(event)
         except GRPCError:
             raise
+        except OverloadedError as error:
+            event.method_func = _refusing(RefusedError(error))
+            event.interrupt()  # as if it were raised: no other middleware is asked
         except Exception as error:
             raise internal(type(self).__name__, error) from None
 
@@ -82,3 +92,13 @@ class Middleware:
             self.on_finish(call)
         except Exception:
             log.exception("%s failed at the end of a call", type(self).__name__)
+
+
+def _refusing(error: RefusedError) -> IServerMethodFunc:
+    """Return a handler that refuses a call; when to come back is a trailer, as gRPC has it."""
+
+    async def refuse(stream: Stream[Any, Any]) -> None:
+        add_trailer(stream, PUSHBACK, error.pushback)
+        raise error
+
+    return refuse

@@ -10,7 +10,7 @@ from grpclib.exceptions import StreamTerminatedError
 
 from blazerpc import BlazeApp, BlazeClient, ConfigurationError, ServeOptions
 from blazerpc.server import GRPCServer
-from blazerpc_client import Unavailable
+from blazerpc_client import Backoff, Unavailable
 from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import Limits
@@ -134,12 +134,28 @@ async def test_connections_beyond_their_number_are_hung_up_on_until_one_closes()
     options = ServeOptions(port=0, http="blaze", limits=Limits(max_connections=1))
     async with running(app_of_one().server(options), TransportChannel) as run:
         assert await run.call("Double", b"\x08\x04") == b"\x08\x08"
-        async with BlazeClient("127.0.0.1", run.port) as late:
+        # It was hung up on: it comes back in a moment, and not at once.
+        async with BlazeClient("127.0.0.1", run.port, backoff=Backoff(initial=0.01)) as late:
             with pytest.raises(Unavailable):
                 await late.predict("double", x=1)
             run.channel.close()
-            await asyncio.sleep(0.01)
-            assert await late.predict("double", x=1) == 2
+            patient = late.with_options(timeout=20, wait_for_ready=True)
+            assert await patient.predict("double", x=1) == 2
+
+
+async def test_connections_that_come_at_once_are_counted_too() -> None:
+    options = ServeOptions(port=0, http="blaze", limits=Limits(max_connections=2))
+    async with running(app_of_one().server(options), TransportChannel) as run:
+        # The system takes them all; the server has no turn before the last.
+        sockets = [socket.create_connection(("127.0.0.1", run.port)) for _ in range(20)]
+        ends = [await asyncio.open_connection(sock=sock) for sock in sockets]
+        said = [asyncio.create_task(reader.read()) for reader, _ in ends]
+        await until(lambda: sum(task.done() for task in said) == 18)
+        for _, writer in ends:
+            writer.close()
+            await writer.wait_closed()
+        refused = [b"too many connections" in text for text in await asyncio.gather(*said)]
+        assert refused.count(True) == 18
 
 
 async def test_an_http_that_there_is_not_is_refused() -> None:
@@ -149,11 +165,10 @@ async def test_an_http_that_there_is_not_is_refused() -> None:
         ServeOptions(http=cast(Http, "h3"))
 
 
-async def test_a_call_that_was_not_processed_is_sent_again() -> None:
+async def test_a_call_beyond_the_servers_limit_waits_for_another_to_end() -> None:
     options = ServeOptions(port=0, http="blaze", limits=Limits(max_concurrent_streams=1))
     async with running(app_of_one().server(options)) as run:
         app = app_of_one()
         async with BlazeClient("127.0.0.1", run.port, app.registry, http="blaze") as client:
-            # Until it has heard of the limit, the client sends them all, and most are refused.
             calls = [client.predict("double", x=number) for number in range(2)]
             assert await asyncio.gather(*calls) == [0, 2]

@@ -10,7 +10,13 @@ import h2.events
 
 from blazerpc_client.transport import frames
 from blazerpc_client.transport.connection import Connection
-from blazerpc_client.transport.events import ConnectionFailed, Event, StreamReset
+from blazerpc_client.transport.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    HeadersReceived,
+    StreamReset,
+)
 from blazerpc_client.transport.frames import END_HEADERS, END_STREAM, FrameType
 from blazerpc_client.transport.headers import Fields, encode
 from blazerpc_client.transport.limits import Limits
@@ -114,3 +120,47 @@ def frames_in(raw: bytes) -> list[tuple[int, int, int, bytes]]:
         found.append((kind, flags, stream_id, raw[position : position + length]))
         position += length
     return found
+
+
+def drive(connection: Connection, raw: bytes, step: int) -> list[object]:
+    """Feed ``raw``, and do what an endpoint does; return what was heard, data joined."""
+    heard: list[object] = []
+    for begin in range(0, len(raw), step):
+        for event in connection.receive(raw[begin : begin + step], begin * 1e-6):
+            if isinstance(event, DataReceived):
+                connection.release(event.stream_id, len(event.data))
+                heard.append((event.stream_id, bytes(event.data), event.end_stream))
+            else:
+                heard.append(event)
+            if isinstance(event, HeadersReceived) and connection.is_open(event.stream_id):
+                connection.ping(bytes(8))
+    return heard
+
+
+def joined(heard: list[object]) -> list[object]:
+    """Return the same with the data of neighbouring pieces as one."""
+    result: list[object] = []
+    for event in heard:
+        last = result[-1] if result else None
+        if (
+            isinstance(event, tuple)
+            and isinstance(last, tuple)
+            and event[0] == last[0]
+            and not last[2]
+        ):
+            result[-1] = (event[0], last[1] + event[1], event[2])
+        else:
+            result.append(event)
+    return result
+
+
+def connected(client: bool) -> Connection:
+    connection = Connection(client=client, limits=Limits(max_header_list=1 << 10))
+    if client:
+        connection.receive(frames.settings({}), 0)
+        for _ in range(2):
+            connection.open(encode(REQUEST), end_stream=False)
+    else:
+        connection.receive(frames.PREFACE + frames.settings({}), 0)
+    connection.take()
+    return connection

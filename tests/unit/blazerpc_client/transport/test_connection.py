@@ -504,6 +504,23 @@ def test_streams_a_client_makes_the_server_reset_are_counted_too() -> None:
     assert fault(connection, raw) is ErrorCode.ENHANCE_YOUR_CALM
 
 
+def test_window_updates_of_a_window_that_is_open_tell_nobody() -> None:
+    connection = server(settings={4: 0})
+    connection.receive(request(1) + request(3), 0)
+    opened = frames.window_update(1, 10) * 100
+    assert connection.receive(opened, 0) == [WindowOpened(1)]
+    connection.send_headers(1, encode(RESPONSE), end_stream=False)
+    assert connection.send_data(1, memoryview(bytes(2000)), end_stream=False) == 1000
+    assert connection.receive(opened, 0) == [WindowOpened(1)]
+    # Of a window that settings made negative, one that makes it less so is no use to anybody.
+    connection.receive(frames.settings({4: 1000}) + frames.window_update(3, 1000), 0)
+    connection.send_headers(3, encode(RESPONSE), end_stream=False)
+    assert connection.send_data(3, memoryview(bytes(2000)), end_stream=False) == 2000
+    connection.receive(frames.settings({4: 0}), 0)
+    assert connection.receive(frames.window_update(3, 1000), 0) == []
+    assert connection.receive(frames.window_update(3, 1), 0) == [WindowOpened(3)]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -513,8 +530,25 @@ def test_streams_a_client_makes_the_server_reset_are_counted_too() -> None:
         frame(0, PADDED, 1, b"\x01\0"),
         frame(2, 0, 1, bytes(5)),
         frame(0x77, 0, 0),
+        frames.SETTINGS_ACK,
+        frame(6, ACK, 0, bytes(8)),
+        frames.goaway(0, 0),
+        frames.window_update(0, 1),
+        frames.window_update(1, 1),
     ],
-    ids=["settings", "ping", "empty data", "padded empty data", "priority", "unknown"],
+    ids=[
+        "settings",
+        "ping",
+        "empty data",
+        "padded empty data",
+        "priority",
+        "unknown",
+        "acknowledged settings",
+        "answered ping",
+        "goaway",
+        "connection window",
+        "stream window",
+    ],
 )
 def test_floods(raw: bytes) -> None:
     limits = Limits(settings=FEW, pings=FEW, idle_frames=FEW, max_ping_strikes=10**9)
@@ -523,6 +557,31 @@ def test_floods(raw: bytes) -> None:
     for _ in range(4):
         assert not failures(connection.receive(raw, 0))
     assert fault(connection, raw * 3) is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_window_updates_for_what_was_sent_are_no_flood() -> None:
+    connection = server(Limits(idle_frames=FEW))
+    connection.receive(request(1) + frames.window_update(1, 1) * 5, 0)
+    connection.send_headers(1, encode(RESPONSE), end_stream=False)
+    assert connection.send_data(1, memoryview(bytes(3 << 14)), end_stream=False) == 3 << 14
+    assert not failures(connection.receive(frames.window_update(1, 1) * 500, 0))
+    assert fault(connection, frames.window_update(1, 1)) is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_nor_are_those_for_what_was_sent_at_once() -> None:
+    connection = server(Limits(idle_frames=FEW))
+    updates = frames.window_update(0, 1) * 100
+    for stream_id in range(1, 41, 2):
+        connection.receive(request(stream_id, end=True), 0)
+        if stream_id % 4 == 1:
+            assert connection.send_answer(stream_id, encode(RESPONSE), b"12345", encode(TRAILERS))
+        else:
+            assert connection.send_small(stream_id, b"12345")
+        assert not failures(connection.receive(updates, 0))
+    asking = client(Limits(idle_frames=FEW))
+    for _ in range(20):
+        assert asking.send_request(encode(REQUEST), b"12345")
+        assert not failures(asking.receive(updates, 0))
 
 
 def test_keepalive_pings_too_often_without_calls() -> None:

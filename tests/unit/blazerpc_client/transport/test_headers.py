@@ -106,6 +106,12 @@ def test_a_block_is_not_looked_up_after_the_table_was_emptied() -> None:
         decoder.decode(b"\xbe", anything)
 
 
+def test_a_peer_is_told_no_address_in_memory() -> None:
+    with pytest.raises(ConnectionFault) as error:
+        BlockDecoder(1 << 14).decode(b"\xff" * 20, anything)
+    assert "0x" not in error.value.reason
+
+
 def test_a_block_that_changes_the_table_is_read_each_time() -> None:
     decoder = BlockDecoder(1 << 14)
     for _ in range(3):

@@ -28,7 +28,12 @@ def read(data: bytes, limit: int = LIMIT, encoding: str = "identity") -> list[by
     reader = MessageReader(limit, encoding)
     reader.feed(memoryview(data))
     assert not reader.partial
-    return [bytes(message) for message in reader.messages]
+    return taken(reader)
+
+
+def taken(reader: MessageReader) -> list[bytes]:
+    """Take all messages that there are."""
+    return [bytes(reader.take()) for _ in range(len(reader.messages))]
 
 
 @given(
@@ -48,7 +53,7 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(
         position += step
         turn += 1
     assert not reader.partial
-    assert [bytes(message) for message in reader.messages] == messages
+    assert taken(reader) == messages
 
 
 @given(st.binary(max_size=100), st.sampled_from(["identity", "gzip"]))
@@ -56,7 +61,9 @@ def test_any_bytes_are_messages_or_a_grpc_error(data: bytes, encoding: str) -> N
     reader = MessageReader(50, encoding)
     with contextlib.suppress(GRPCError):
         reader.feed(memoryview(data))
-    assert all(len(message) <= 50 for message in reader.messages)
+    while reader.messages:
+        with contextlib.suppress(GRPCError):
+            assert len(reader.take()) <= 50
 
 
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
@@ -97,12 +104,26 @@ def test_what_decompresses_beyond_the_limit_is_refused_without_holding_it() -> N
     reader = MessageReader(1 << 20, GZIP)
     tracemalloc.start()
     try:
+        reader.feed(memoryview(struct.pack(">BI", 1, len(bomb)) + bomb))
         with pytest.raises(GRPCError, match="more than 1048576 bytes") as error:
-            reader.feed(memoryview(struct.pack(">BI", 1, len(bomb)) + bomb))
+            reader.take()
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
         tracemalloc.stop()
     assert error.value.status is Status.RESOURCE_EXHAUSTED
+
+
+def test_messages_that_wait_are_not_decompressed() -> None:
+    body = gzip.compress(bytes(1 << 20))
+    reader = MessageReader(1 << 20, GZIP)
+    tracemalloc.start()
+    try:
+        reader.feed(memoryview((struct.pack(">BI", 1, len(body)) + body) * 100))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(reader.messages) == 100
+    assert reader.take() == bytes(1 << 20)
 
 
 @pytest.mark.parametrize(

@@ -427,6 +427,17 @@ async def test_a_connection_that_nobody_uses_is_closed() -> None:
         assert len(server.protocols) == 2
 
 
+async def test_a_connection_is_closed_in_time_after_a_call_that_lasted_longer() -> None:
+    async def slow(call: Any) -> None:
+        message = await call.recv_message()
+        await asyncio.sleep(0.2)
+        await call.send_message(message)
+
+    async with serving(slow, Limits(idle_timeout=0.05)) as server, channel_to(server) as channel:
+        await unary(channel, b"a")
+        await until(lambda: server.protocols[0].is_closing())
+
+
 async def test_a_peer_that_answers_no_ping_is_hung_up_on() -> None:
     limits = Limits(keepalive_time=0.05, keepalive_timeout=0.05)
     async with serving(echo, limits) as server:
@@ -478,6 +489,40 @@ async def test_a_client_of_endless_windows_that_does_not_read_takes_little_memor
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
         await until(lambda: server.handlers[0].check_closed())
+
+
+@pytest.mark.parametrize("last", [b"", frames.window_update(0, 0)], ids=["silent", "a fault"])
+async def test_a_peer_that_does_not_read_in_time_is_hung_up_on(last: bytes) -> None:
+    async def flood(call: Any) -> None:
+        while True:
+            await call.send_message(bytes(10_000))
+
+    async with serving(flood, Limits(stall_timeout=0.2)) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+        path = ((":path", "/t.T/US"),)
+        writer.write(HELLO + request(1, (*REQUEST[:2], *path, *REQUEST[3:])))
+        await until(lambda: bool(server.protocols) and not server.protocols[0].can_write)
+        writer.write(last)
+        transport: Any = server.protocols[0]._transport
+        # What is left to send would keep the socket for as long as the client likes.
+        await until(lambda: transport.get_extra_info("socket").fileno() == -1)
+        await until(lambda: server.handlers[0].check_closed())
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_a_peer_that_reads_again_is_waited_for_anew() -> None:
+    async with serving(echo) as server, channel_to(server) as channel:
+        assert await unary(channel, b"a") == b"a"
+        protocol: Any = server.protocols[0]
+        protocol.pause_writing()
+        assert protocol._stall is not None
+        protocol.resume_writing()
+        assert protocol._stall is None
+        protocol.pause_writing()
+        protocol.close()
+        await until(lambda: protocol._stall is None)
 
 
 @pytest.mark.parametrize("path", ["/t.T/UU", "/t.T/None"])

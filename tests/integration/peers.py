@@ -1,0 +1,140 @@
+"""Programs of others that stand at the other end of a connection."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, ServerProcess, StartServer
+
+JS = ROOT / "tests" / "peers" / "js"
+
+#: How grpcio and grpc-js call gzip in ``grpc.default_compression_algorithm``.
+GZIP = {"grpc.default_compression_algorithm": 2}
+
+#: Bytes of messages: none, one, whole frames, more than a usual window, and much more.
+SIZES = [0, 1, 16384, 70_000, 5_000_000, 31 << 20]
+FEW = SIZES[:4]
+
+GRPCIO = (sys.executable, "-m", "tests.peers.grpcio_wire")
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a program; without it, the test is skipped."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed: apt-get install {package}")
+    return path
+
+
+def grpc_js(role: str) -> list[str]:
+    """Return the command of grpc-js, which ``make peers`` installs."""
+    return [program("node", "nodejs npm"), str(JS / f"{role}.js")]
+
+
+def output(command: Sequence[str]) -> str:
+    """Run a program; return what it prints."""
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def called(command: Sequence[str], target: str, options: dict[str, Any], sizes: list[int]) -> Any:
+    """Run a client of /wire.Shapes; return what it says of it."""
+    argument = json.dumps({"options": options, "sizes": sizes})
+    return json.loads(output([*command, target, argument]))
+
+
+def start_wire(start: StartServer, *options: str, **limits: Any) -> ServerProcess:
+    """Start a server of /wire.Shapes and of the models of tests.apps.wire."""
+    return start(
+        "tests.apps.wire:app",
+        "--limits",
+        json.dumps(limits),
+        *options,
+        program=("-m", "tests.peers.wire_server"),
+    )
+
+
+@contextmanager
+def serving(command: Sequence[str]) -> Iterator[str]:
+    """Run a server that prints its address and ends with its standard input; give the address."""
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
+
+
+_NGINX = """
+daemon off;
+worker_processes 1;
+{user}pid {directory}/pid;
+error_log {directory}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    client_max_body_size 0;
+    large_client_header_buffers 4 64k;
+    upstream wire {{ server {target}; keepalive {keepalive}; }}
+    server {{
+        listen {address} http2;
+        location / {{ grpc_pass grpc://wire; }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def nginx(target: str, directory: Path, *, keepalive: int = 1) -> Iterator[str]:
+    """Run nginx in front of a gRPC server; give its address."""
+    path = program("nginx", "nginx-light")
+    with socket.create_server(("127.0.0.1", 0), backlog=511) as listener:
+        address = "127.0.0.1:{1}".format(*listener.getsockname())
+        configuration = directory / "nginx.conf"
+        configuration.write_text(
+            _NGINX.format(
+                directory=directory,
+                target=target,
+                address=address,
+                keepalive=keepalive,
+                # The directory is that of whoever runs the tests.
+                user="user root;" if os.getuid() == 0 else "",
+            )
+        )
+        # It listens before nginx runs, which takes it for that of an nginx that it replaces: there
+        # is no port that somebody else could take, and no moment at which it would be too early.
+        file = listener.fileno()
+        with subprocess.Popen(
+            [path, "-c", str(configuration), "-p", str(directory)],
+            env={**os.environ, "NGINX": f"{file};"},
+            pass_fds=[file],
+            stderr=subprocess.DEVNULL,  # what it would say, its log says
+        ) as process:
+            try:
+                yield address
+                assert process.poll() is None, (directory / "error.log").read_text()
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=20)
