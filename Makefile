@@ -19,7 +19,7 @@ OLDEST_MYPY := 1.15.0
 COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/.ready,\
 	$(wildcard benchmarks/sidebyside/environments/*.txt))
 
-.PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers fuzz check stubs bench bench-peers bench-sidebyside \
+.PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers bench-engines fuzz check stubs bench bench-peers bench-sidebyside \
 	format clean
 
 setup: $(READY)
@@ -121,6 +121,10 @@ $(VENV)/bench/%/.ready: benchmarks/sidebyside/environments/%.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+# Ray Serve beside this process.
+bench-engines: $(RAY)
+	$(BIN)/python -m benchmarks.engines $(BENCH_ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

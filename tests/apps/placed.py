@@ -129,6 +129,12 @@ def _process() -> int:
     return os.getpid()
 
 
+@app.model("locked", resources=SMALL)
+def locked(x: int, lock: object = Depends(threading.Lock)) -> int:
+    """Depend on what cannot leave its process."""
+    return x
+
+
 @app.model("given", resources=SMALL)
 def given(x: int, door: int = Depends(_process)) -> list[int]:
     """Return the processes of the dependency and of the model."""

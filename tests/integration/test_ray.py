@@ -165,6 +165,16 @@ async def test_models_run_in_replicas_and_dependencies_at_the_front_door(
     assert process in replicas(node)
 
 
+async def test_what_cannot_leave_the_front_door_fails_its_call_alone(
+    placed: ServerProcess,
+) -> None:
+    async with client_of(placed) as client:
+        with pytest.raises(Internal, match="error id"):
+            await client.predict("locked", x=3)
+        await until(lambda: "cannot pickle" in placed.errors(), "the log says why")
+        assert await where(client) > 0
+
+
 async def test_large_arrays_come_back(placed: ServerProcess) -> None:
     x = np.arange(3 * 100_000, dtype=np.float32).reshape(3, -1)
     async with client_of(placed) as client:

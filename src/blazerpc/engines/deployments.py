@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -118,9 +119,14 @@ class Deployments:
             # Ray may take a while to forget it.
             doors = {name for name in list_named_actors() if name != self._name}
             needed = {name.rpartition("/")[0] for name in doors}
-            for name in serve.status().applications:
-                if name.startswith(self._prefix) and name.rpartition("-")[0] not in needed:
-                    serve.delete(name)
+            unneeded = [
+                name
+                for name in serve.status().applications
+                if name.startswith(self._prefix) and name.rpartition("-")[0] not in needed
+            ]
+            # Each waits for its replicas.
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(serve.delete, unneeded))
         self._door = None
 
     def _wait(self) -> None:
@@ -198,6 +204,7 @@ def _application(model: ModelInfo, engine: RayEngine) -> serve.Application:
         max_ongoing_requests=ongoing,
         max_queued_requests=model.options.max_queue_size,
         graceful_shutdown_timeout_s=_GRACE,
+        graceful_shutdown_wait_loop_s=_PACE,
         ray_actor_options={"num_cpus": resources.cpus, "num_gpus": resources.gpus},
         **scaling,
     )

@@ -112,7 +112,7 @@ class RayServe:
         try:
             await self._connect()
         except BaseException:
-            await asyncio.to_thread(ray.shutdown)
+            await asyncio.to_thread(self._leave)
             raise
         self._watch = asyncio.create_task(self._watching())
 
@@ -124,7 +124,10 @@ class RayServe:
         if self._connection is not None:
             self._connection.lose()
             self._connection = None
+        if self._address is not None and await _answers(self._address):
             await asyncio.to_thread(self._leave)
+        else:
+            await asyncio.to_thread(ray.shutdown)
 
     async def _connect(self) -> None:
         try:
@@ -300,7 +303,8 @@ class RayCode:
                         door.taken.remote(number, count)
             finally:
                 _cancel(items)
-                door.end.remote(number)
+                with suppress(Exception):  # Ray has gone
+                    door.end.remote(number)
         except Exception as error:
             raise self._explained(error) from error
 
