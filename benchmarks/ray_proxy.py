@@ -63,7 +63,7 @@ def main() -> None:
     serve.start(grpc_options=gRPCOptions(port=port, grpc_servicer_functions=functions))
     deployment = serve.deployment(Twice)
     options = {"max_ongoing_requests": 16, "ray_actor_options": {"num_cpus": 0.1}}
-    serve.run(deployment.options(**options).bind(), name=NAME, route_prefix=None)
+    serve.run(deployment.options(**options).bind(), name=NAME)
     print(f"Serving on 127.0.0.1:{port}", flush=True)
     # Ray's core takes SIGTERM otherwise, and aborts.
     signal.signal(signal.SIGTERM, lambda *_: ray.shutdown() or os._exit(0))
