@@ -73,9 +73,11 @@ def counted(count: int, size: int, path: str) -> Iterator[bytes]:
 
 
 @app.model("breaks", resources=SMALL)
-def breaks(count: int) -> Iterator[int]:
-    """Stream numbers, and fail."""
+def breaks(count: int, inside: bool) -> Iterator[int]:
+    """Stream numbers, and fail, of itself or with a status."""
     yield from range(count)
+    if inside:
+        raise ValueError("a secret")
     raise GRPCError(Status.DATA_LOSS, "no more")
 
 

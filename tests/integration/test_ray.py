@@ -191,27 +191,29 @@ async def test_each_request_of_a_batch_has_its_own_answer(placed: ServerProcess)
     assert answers[5:] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("how", ["value", "unsendable"])
+@pytest.mark.parametrize("how", ["value", "unsendable", "stream"])
 async def test_what_a_model_raises_is_in_the_log_and_not_in_the_answer(
     placed: ServerProcess, how: str
 ) -> None:
     async with client_of(placed) as client:
+        stream = client.stream("breaks", count=0, inside=True)
+        call = anext(aiter(stream)) if how == "stream" else client.predict("fails", how=how)
         with pytest.raises(Internal, match=r"error id [0-9a-f]{12}") as caught:
-            await client.predict("fails", how=how)
+            await call
     found = re.search("error id ([0-9a-f]{12})", caught.value.message)
     assert found is not None
     assert "secret" not in caught.value.message
     await until(lambda: found[0] in placed.errors(), "the log has the id")
     log = placed.errors().partition(found[0])[2]
     assert "tests/apps/placed.py" in log
-    assert ("a secret" if how == "value" else "UnsendableError") in log
+    assert ("UnsendableError" if how == "unsendable" else "ValueError: a secret") in log
 
 
 async def test_a_status_that_a_model_raises_is_passed_on(placed: ServerProcess) -> None:
     async with client_of(placed) as client:
         with pytest.raises(FailedPrecondition, match="not today"):
             await client.predict("fails", how="status")
-        stream = aiter(client.stream("breaks", count=3))
+        stream = aiter(client.stream("breaks", count=3, inside=False))
         assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(DataLoss, match="no more"):
             await anext(stream)

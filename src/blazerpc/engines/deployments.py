@@ -24,7 +24,7 @@ from ray.util import list_named_actors
 from blazerpc.config import RayEngine
 from blazerpc.engines.replica import Code, Door, Replica
 from blazerpc.exceptions import StartupError
-from blazerpc.runtime.executor import ModelExecutor
+from blazerpc.runtime.executor import concurrency
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.types import plain_function
 
@@ -43,9 +43,9 @@ _GRACE: Final = 5.0
 _BROKEN: Final = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
 
-def concurrency(model: ModelInfo) -> int:
+def replica_concurrency(model: ModelInfo) -> int:
     """Return how many calls of a model one replica takes at one time."""
-    return ModelExecutor(model).concurrency or _MANY
+    return concurrency(model) or _MANY
 
 
 def release_of(models: Sequence[ModelInfo], engine: RayEngine) -> str:
@@ -153,13 +153,23 @@ class Deployments:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other front doors from making and taking away deployments meanwhile."""
+        """Keep other front doors from making and taking away deployments meanwhile.
+
+        Raises:
+            StartupError: when another one does so for too long.
+        """
         name = f"{self._prefix}lock"
+        end = time.monotonic() + self._engine.start_timeout
         lock: Any = None
         while lock is None:
             try:
                 lock = _door(name)
             except ValueError:  # Ray's answer to a name that is taken
+                if time.monotonic() > end:
+                    raise StartupError(
+                        f"another front door has been at the replicas for "
+                        f"{self._engine.start_timeout:g} s"
+                    ) from None
                 time.sleep(_PACE)
         try:
             yield
@@ -184,7 +194,7 @@ def _application(model: ModelInfo, engine: RayEngine) -> serve.Application:
     """
     resources = model.resources
     least, most = resources.bounds
-    ongoing = concurrency(model)
+    ongoing = replica_concurrency(model)
     scaling: dict[str, Any] = {"num_replicas": least}
     if least < most:
         scaling = {

@@ -12,7 +12,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -24,7 +24,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from blazerpc.config import RayEngine
-from blazerpc.engines.deployments import NAMESPACE, Deployments, concurrency
+from blazerpc.engines.deployments import NAMESPACE, Deployments, replica_concurrency
 from blazerpc.engines.failure import Failure, received
 from blazerpc.engines.replica import WINDOW
 from blazerpc.exceptions import (
@@ -196,11 +196,13 @@ class _Connection:
     Attributes:
         door: the actor of this front door.
         handles: what calls each model, by its stem.
+        numbers: of the streams, which the door knows them by.
     """
 
     def __init__(self, door: Any, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
         self.door = door
         self.handles = handles
+        self.numbers: Iterator[int] = itertools.count()
         self._waiting: set[asyncio.Task[Any]] = set()
         self._lost = False
 
@@ -240,8 +242,7 @@ class RayCode:
     def __init__(self, engine: RayServe, model: ModelInfo) -> None:
         self._engine = engine
         self._model = model
-        self._numbers = itertools.count()
-        self.concurrency: int | None = concurrency(model) * model.resources.bounds[1]
+        self.concurrency: int | None = replica_concurrency(model) * model.resources.bounds[1]
         self.asynchronous: bool = True
 
     async def start(self) -> None:
@@ -266,6 +267,8 @@ class RayCode:
             except BaseException:
                 _cancel(response)
                 raise
+        except (GRPCError, BlazeRPCError):
+            raise
         except Exception as error:
             raise self._explained(error) from error
         if isinstance(outcome, Failure):
@@ -287,7 +290,7 @@ class RayCode:
     async def _items(
         self, connection: _Connection, arguments: dict[str, object]
     ) -> AsyncGenerator[object, None]:
-        door, number = connection.door, next(self._numbers)
+        door, number = connection.door, next(connection.numbers)
         try:
             await connection.answer(door.begin.remote(number))
             handle = connection.handles[self._model.stem].options(stream=True)
@@ -305,6 +308,8 @@ class RayCode:
                 _cancel(items)
                 with suppress(Exception):  # Ray has gone
                     door.end.remote(number)
+        except (GRPCError, BlazeRPCError):
+            raise
         except Exception as error:
             raise self._explained(error) from error
 
@@ -315,8 +320,6 @@ class RayCode:
         """Return what is raised for what Ray raised."""
         what = f"model {self._model.name!r}"
         match error:
-            case GRPCError() | BlazeRPCError():
-                return error
             case BackPressureError():
                 return OverloadedError(f"{what}: the queue is full", retry_after=_RETRY_AFTER)
             case RayTaskError():

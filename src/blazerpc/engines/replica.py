@@ -136,5 +136,5 @@ class Door:
 
     async def end(self, number: int) -> None:
         """Forget a stream."""
-        _, event = self._streams.pop(number)
-        event.set()
+        if number in self._streams:
+            self._streams.pop(number)[1].set()

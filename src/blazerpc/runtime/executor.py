@@ -54,7 +54,7 @@ class ModelExecutor:
         self._is_generator = inspect.isgeneratorfunction(function)
         self._is_async_generator = inspect.isasyncgenfunction(function)
         self.asynchronous: bool = self._is_async or self._is_async_generator
-        self.concurrency: int | None = _concurrency(model, self.asynchronous)
+        self.concurrency: int | None = concurrency(model)
         self._call: Callable[..., Any] = model.func if model.factory is None else _not_built
         self._instance: object = None
         self._busy: set[Future[Any]] = set()
@@ -216,13 +216,15 @@ class ModelExecutor:
         return self._failures
 
 
-def _concurrency(model: ModelInfo, asynchronous: bool) -> int | None:
+def concurrency(model: ModelInfo) -> int | None:
+    """Return how many calls of a model's code run at one time; None for any number."""
     if model.options.max_concurrency is not None:
         return model.options.max_concurrency
     if model.batching is not Batching.NONE:
         return 1
     # A stream takes a thread only while it makes items.
-    return None if asynchronous or model.streaming else MAX_THREADS
+    unbounded = model.streaming or inspect.iscoroutinefunction(plain_function(model.func))
+    return None if unbounded else MAX_THREADS
 
 
 def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Future[T]) -> None:
