@@ -6,6 +6,8 @@ import pickle
 import traceback
 from dataclasses import dataclass
 
+from grpclib.exceptions import GRPCError
+
 from blazerpc.exceptions import InferenceError
 
 
@@ -17,12 +19,14 @@ class Failure:
         error: itself, pickled; None when it cannot be, or is an ``InferenceError``.
         text: of it.
         trace: where it was raised.
-        cause: what an ``InferenceError`` was raised from; None for others.
+        ours: whether it is an ``InferenceError``.
+        cause: what that was raised from, if anything.
     """
 
     error: bytes | None
     text: str
     trace: str
+    ours: bool
     cause: Failure | None
 
 
@@ -33,10 +37,14 @@ class ReplicaError(Exception):
 def sent(error: BaseException) -> Failure:
     """Return what stands for ``error`` on the way."""
     ours = isinstance(error, InferenceError)
+    data = None if ours else _pickled(error)
+    if data is None and isinstance(error, GRPCError):  # its details cannot be
+        data = _pickled(GRPCError(error.status, str(error.message)))
     return Failure(
-        error=None if ours else _pickled(error),
+        error=data,
         text=str(error) if ours else f"{type(error).__name__}: {error}",
         trace="".join(traceback.format_exception(error)),
+        ours=ours,
         cause=sent(error.__cause__) if ours and error.__cause__ is not None else None,
     )
 
@@ -48,9 +56,10 @@ def received(failure: Failure, model: str) -> Exception:
     statuses are chosen by its class.
     """
     error: Exception
-    if failure.cause is not None:
+    if failure.ours:
         error = InferenceError(failure.text, model_name=model)
-        error.__cause__ = received(failure.cause, model)
+        if failure.cause is not None:
+            error.__cause__ = received(failure.cause, model)
         return error
     error = _unpickled(failure) or ReplicaError(failure.text)
     error.add_note(f"in the replica:\n{failure.trace}")
