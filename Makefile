@@ -19,8 +19,8 @@ OLDEST_MYPY := 1.15.0
 COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/.ready,\
 	$(wildcard benchmarks/sidebyside/environments/*.txt))
 
-.PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers bench-engines fuzz check stubs bench bench-peers bench-sidebyside \
-	format clean
+.PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers fuzz check stubs bench \
+	bench-engines bench-peers bench-sidebyside format clean
 
 setup: $(READY)
 

@@ -212,7 +212,6 @@ def _application(model: ModelInfo, engine: RayEngine) -> serve.Application:
     deployment = deployment.options(
         name=model.stem,
         max_ongoing_requests=ongoing,
-        max_queued_requests=model.options.max_queue_size,
         graceful_shutdown_timeout_s=_GRACE,
         graceful_shutdown_wait_loop_s=_PACE,
         ray_actor_options={"num_cpus": resources.cpus, "num_gpus": resources.gpus},

@@ -20,7 +20,7 @@ import ray
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from blazerpc.config import RayEngine
@@ -31,7 +31,6 @@ from blazerpc.exceptions import (
     BlazeRPCError,
     ConfigurationError,
     InferenceError,
-    OverloadedError,
     StartupError,
 )
 from blazerpc.runtime.executor import described
@@ -47,9 +46,6 @@ _PULSE: Final = 0.5
 
 #: Seconds that such a look may take.
 _PATIENCE: Final = 2.0
-
-#: Seconds after which a call may come back for which Ray Serve had no room.
-_RETRY_AFTER: Final = 1.0
 
 
 class RayServe:
@@ -257,7 +253,6 @@ class RayCode:
         Raises:
             GRPCError: when the model raised one; UNAVAILABLE when Ray or the replica has gone.
             InferenceError: from whatever else it raised.
-            OverloadedError: when too many calls wait for its replicas.
         """
         connection = self._engine.connection
         try:
@@ -320,8 +315,6 @@ class RayCode:
         """Return what is raised for what Ray raised."""
         what = f"model {self._model.name!r}"
         match error:
-            case BackPressureError():
-                return OverloadedError(f"{what}: the queue is full", retry_after=_RETRY_AFTER)
             case RayTaskError():
                 pass
             case RayError() | RayServeException():
