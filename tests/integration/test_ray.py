@@ -38,7 +38,7 @@ from tests.integration.conftest import blaze
 from tests.integration.ray_node import Node, descendants, free_port, replicas, running
 from tests.integration.test_docs import BLOCK, run
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 Floats = npt.NDArray[np.float32]
 
@@ -130,7 +130,7 @@ async def load(client: BlazeClient) -> AsyncIterator[Load]:
 
 async def until(holds: Callable[[], bool], what: str) -> None:
     """Wait until something holds that nobody tells of."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.05)
