@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 # Two gigabytes more than the demo needs.
 FRAMEWORKS := $(VENV)/.frameworks
 TENSORFLOW := $(VENV)/.tensorflow
+RAY := $(VENV)/.ray
 FUZZ := $(VENV)/.fuzz
 # Other implementations of gRPC and HTTP/2, from npm and Debian.
 PEERS := tests/peers/js
@@ -18,8 +19,8 @@ OLDEST_MYPY := 1.15.0
 COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/.ready,\
 	$(wildcard benchmarks/sidebyside/environments/*.txt))
 
-.PHONY: setup frameworks peers demo test test-tensorflow test-peers fuzz check stubs bench bench-peers bench-sidebyside \
-	format clean
+.PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers fuzz check stubs bench \
+	bench-engines bench-peers bench-sidebyside format clean
 
 setup: $(READY)
 
@@ -42,6 +43,10 @@ $(TENSORFLOW): $(FRAMEWORKS)
 	$(PIP) --editable '.[demo,dev,frameworks,tensorflow]'
 	touch $(TENSORFLOW)
 
+$(RAY): $(FRAMEWORKS)
+	$(PIP) --editable '.[demo,dev,frameworks,ray]'
+	touch $(RAY)
+
 peers: setup
 	scripts/debian_peers.sh
 	if command -v npm >/dev/null; then $(MAKE) $(PEERS)/node_modules; fi
@@ -61,12 +66,16 @@ ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/
 	$(addprefix tests/unit/blazerpc_client/test_,channel.py response.py verify.py)
 
 test: check
-	$(BIN)/python -m pytest -m 'not tensorflow and not peers'
-	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not peers' $(ON_THE_WIRE)
+	$(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers'
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers' $(ON_THE_WIRE)
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)
 	$(BIN)/python -m pytest -m tensorflow
+
+# Likewise: a Ray of its own takes a gigabyte of memory.
+test-ray: $(RAY)
+	$(BIN)/python -m pytest -m ray
 
 # Apart likewise: they take programs that pip does not install.
 test-peers: peers
@@ -113,6 +122,10 @@ $(VENV)/bench/%/.ready: benchmarks/sidebyside/environments/%.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+# Ray Serve beside this process.
+bench-engines: $(RAY)
+	$(BIN)/python -m benchmarks.engines $(BENCH_ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

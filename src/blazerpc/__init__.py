@@ -7,7 +7,7 @@ from blazerpc_client.lazy import lazy_names
 if TYPE_CHECKING:
     from blazerpc.app import BlazeApp
     from blazerpc.client import BlazeClient
-    from blazerpc.config import ExecutionOptions, ServeOptions
+    from blazerpc.config import ExecutionOptions, RayEngine, Resources, ServeOptions
     from blazerpc.context import AppState, Context, Depends
     from blazerpc.exceptions import (
         BlazeRPCError,
@@ -29,8 +29,9 @@ else:
             "app": ["BlazeApp"],
             "client": ["BlazeClient"],
             "codegen": [],
-            "config": ["ExecutionOptions", "ServeOptions"],
+            "config": ["ExecutionOptions", "RayEngine", "Resources", "ServeOptions"],
             "context": ["AppState", "Context", "Depends"],
+            "engines": [],
             "exceptions": [
                 "BlazeRPCError",
                 "ConfigurationError",
@@ -63,6 +64,8 @@ __all__ = [
     "InferenceError",
     "ModelNotFoundError",
     "OverloadedError",
+    "RayEngine",
+    "Resources",
     "SerializationError",
     "ServeOptions",
     "ServerTLS",

@@ -14,6 +14,8 @@ from blazerpc.codegen.servicer import MAX_CONCURRENT_REQUESTS, InferenceServicer
 from blazerpc.config import (
     ExecutionChanges,
     ExecutionOptions,
+    RayEngine,
+    Resources,
     ServeOptions,
     check_max_concurrent_requests,
 )
@@ -21,6 +23,7 @@ from blazerpc.context import AppState
 from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
 from blazerpc.oip.protocol import SCHEMA as OIP_SCHEMA
 from blazerpc.oip.service import OpenInferenceService
+from blazerpc.runtime.engine import Engine, LocalEngine
 from blazerpc.runtime.executor import described, is_ours
 from blazerpc.runtime.model import stem
 from blazerpc.runtime.registry import ModelRegistry, naming
@@ -110,6 +113,8 @@ class BlazeApp:
         batch_timeout_ms: float | None = None,
         max_queue_size: int | None = None,
         max_concurrency: int | None = None,
+        resources: Resources | None = None,
+        idempotent: bool = False,
     ) -> Callable[[F], F]:
         """Register the decorated function or class as a model; it stays what it is.
 
@@ -131,6 +136,9 @@ class BlazeApp:
             batch_timeout_ms: likewise.
             max_queue_size: likewise.
             max_concurrency: likewise.
+            resources: that the model needs; None is one core, and one replica.
+            idempotent: whether a call that may have run can be made again, which the schema tells
+                clients.
 
         Raises:
             ValidationError: naming the model, the parameter, and what would do.
@@ -145,6 +153,13 @@ class BlazeApp:
             "max_queue_size": max_queue_size,
             "max_concurrency": max_concurrency,
         }
+        resources = Resources() if resources is None else resources
+        if resources.max_ongoing is not None:
+            if max_concurrency is not None:
+                raise ConfigurationError(
+                    "max_concurrency and max_ongoing of the resources say the same; leave one out"
+                )
+            given["max_concurrency"] = resources.max_ongoing
         changes = {option: value for option, value in given.items() if value is not None}
         options = replace(self.options, **changes)
 
@@ -157,6 +172,8 @@ class BlazeApp:
                 batch=batch,
                 isolate_failures=isolate_failures,
                 options=options,
+                resources=resources,
+                idempotent=idempotent,
             )
             return func
 
@@ -235,6 +252,7 @@ class BlazeApp:
         port: int = 50051,
         *,
         http: Http | None = None,
+        engine: RayEngine | None = None,
         ssl: ServerTLS | SSLContext | None = None,
         reflection: bool = True,
     ) -> None:
@@ -246,13 +264,16 @@ class BlazeApp:
             http: ``"blaze"`` for BlazeRPC's HTTP/2, ``"h2"`` for grpclib's.
             ssl: how connections are encrypted; None for plaintext.
             reflection: whether clients may read the schema.
+            engine: runs the models; None runs them in this process.
 
         Raises:
-            ConfigurationError: for an app without models, an address that cannot be had, or
-                certificates that cannot be used.
+            ConfigurationError: for an app without models, an address that cannot be had,
+                certificates that cannot be used, or an engine that is not installed.
             StartupError: when the lifespan or the construction of a model fails.
         """
-        options = ServeOptions(host=host, port=port, http=http, ssl=ssl, reflection=reflection)
+        options = ServeOptions(
+            host=host, port=port, http=http, ssl=ssl, reflection=reflection, engine=engine
+        )
         await self.server(options).start(options.host, options.port)
 
     def server(self, options: ServeOptions) -> GRPCServer:
@@ -268,6 +289,7 @@ class BlazeApp:
         if options.workers > 1:
             raise ConfigurationError("a server is one process; for more, run blaze serve --workers")
         middleware = self._with_observers(options)
+        engine = self._engine(options)
         servicer = InferenceServicer(
             self.registry,
             None if options.lock is None else SchemaLock.read(options.lock),
@@ -275,6 +297,7 @@ class BlazeApp:
             lifespan=self._entered,
             max_concurrent_requests=self._max_concurrent_requests,
             observe=[each.observe_model for each in middleware],
+            engine=engine,
         )
         names = model_names(self.registry.list_models())
         services: list[IServable] = [servicer]
@@ -282,7 +305,9 @@ class BlazeApp:
         if options.oip:
             services.append(OpenInferenceService(servicer, self.name))
             schema = Schema([*schema.files, *OIP_SCHEMA.files])
-        handlers = [*services, build_health_service(services, names, serving=False)]
+        health = build_health_service(services, names, serving=False)
+        engine.when_ready(health.set_ready)
+        handlers = [*services, health]
         if options.reflection:
             handlers = build_reflection_service(handlers, schema)
         face = None if options.http_port is None else self._rest(options, servicer.schema)
@@ -319,6 +344,22 @@ class BlazeApp:
 
         assert options.http_port is not None
         return RestServer(routes, options.http_port)
+
+    def _engine(self, options: ServeOptions) -> Engine:
+        """Return what runs the models.
+
+        Raises:
+            ConfigurationError: when its extra is not installed.
+        """
+        if options.engine is None:
+            return LocalEngine()
+        try:
+            from blazerpc.engines.ray import RayServe
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"Ray Serve is not installed ({error}); pip install 'blazerpc[ray]'"
+            ) from error
+        return RayServe(options.engine, self.name, self.registry.list_models())
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:
         """Return the middleware, with what the options ask for and it lacks."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -68,6 +70,53 @@ class ExecutionOptions:
             _check_count(self.max_concurrency, "max_concurrency")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a model needs, wherever it runs.
+
+    In the server's own process only ``max_ongoing`` counts; an engine that places replicas goes by
+    all of them.
+
+    Attributes:
+        cpus: cores of a replica; fractions share one.
+        gpus: GPUs of a replica, a whole number, or a fraction below 1 to share one.
+        replicas: how many there are, or the least and the most of them.
+        max_ongoing: calls of the model's code at one time in a replica, which is the
+            ``max_concurrency`` of ``ExecutionOptions``; None leaves it at that.
+
+    Raises:
+        ConfigurationError: naming the option and its bound.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    replicas: int | tuple[int, int] = 1
+    max_ongoing: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_type(self.cpus, "cpus", int, float)
+        _check(0 <= self.cpus < math.inf, "cpus", self.cpus, "0 or more")
+        _check_type(self.gpus, "gpus", int, float)
+        whole = 0 <= self.gpus < math.inf and (self.gpus < 1 or self.gpus == int(self.gpus))
+        _check(whole, "gpus", self.gpus, "a whole number, or a fraction below 1")
+        _check_type(self.replicas, "replicas", int, tuple)
+        if isinstance(self.replicas, tuple):
+            _check(len(self.replicas) == 2, "replicas", self.replicas, "(least, most)")
+            for count in self.replicas:
+                _check_count(count, "replicas")
+        least, most = self.bounds
+        _check(1 <= least <= most <= 10_000, "replicas", self.replicas, "1 to 10000, least first")
+        if self.max_ongoing is not None:
+            _check_count(self.max_ongoing, "max_ongoing")
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the most replicas."""
+        if isinstance(self.replicas, tuple):
+            return self.replicas
+        return self.replicas, self.replicas
+
+
 class ExecutionChanges(TypedDict, total=False):
     """The options of a model that says something else than its app; as in ``ExecutionOptions``."""
 
@@ -77,6 +126,50 @@ class ExecutionChanges(TypedDict, total=False):
     batch_timeout_ms: float | None
     max_queue_size: int | None
     max_concurrency: int | None
+    resources: Resources | None
+    idempotent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayEngine:
+    """Ray Serve runs the models, in replicas of their own; needs the extra ``ray``.
+
+    The front doors of one release share one set of replicas. Another release has a set of its own,
+    and the last front door of a release takes its set along.
+
+    Attributes:
+        address: ``HOST:PORT`` of a running Ray; None starts one on this machine, for this process.
+        app: import string of the app, which replicas import; None sends them the functions,
+            pickled.
+        release: of the models' code; None tells releases apart by the sources of the modules that
+            models are defined in, and by their options.
+        start_timeout: seconds that all replicas have to start.
+        upscale_delay: seconds of too many calls for each replica before there is another one.
+        downscale_delay: seconds of too few before there is one less.
+
+    Raises:
+        ConfigurationError: naming the option and its bound.
+    """
+
+    address: str | None = None
+    app: str | None = None
+    release: str | None = None
+    start_timeout: float = 300.0
+    upscale_delay: float = 10.0
+    downscale_delay: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.address is not None:
+            host, _, port = self.address.rpartition(":")
+            holds = bool(host) and "/" not in host and port.isdecimal() and 0 < int(port) < 1 << 16
+            _check(holds, "address", self.address, "HOST:PORT of a Ray")
+        if self.release is not None:
+            holds = re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.release) is not None
+            _check(holds, "release", self.release, "1 to 64 letters, digits, '.', '_' and '-'")
+        for option in ("start_timeout", "upscale_delay", "downscale_delay"):
+            value = getattr(self, option)
+            _check_type(value, option, int, float)
+            _check(0 < value < 86400, option, value, "above 0, and below a day")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +212,7 @@ class ServeOptions:
         oip: whether clients of the Open Inference Protocol can call the models, too.
         http_port: of HTTP with JSON, 0 to let the system choose; None for none. One process only;
             needs the extra ``http``.
+        engine: runs the models; None runs them in the server's own process.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -140,6 +234,7 @@ class ServeOptions:
     compression: Compression | None = None
     oip: bool = True
     http_port: int | None = None
+    engine: RayEngine | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
@@ -163,6 +258,11 @@ class ServeOptions:
         holds = self.http_port is None or (self.ssl is None and not self.host.startswith("unix:"))
         _check(holds, "http_port", self.http_port, "left out with TLS and with UNIX sockets")
         _check(self.compression in (None, "gzip"), "compression", self.compression, "'gzip'")
+        if self.workers > 1 and self.engine is not None and self.engine.address is None:
+            raise ConfigurationError(
+                "several workers share the replicas of one Ray, which needs its address: "
+                "--ray-address HOST:PORT"
+            )
 
     @property
     def metrics_address(self) -> str:

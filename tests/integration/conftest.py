@@ -49,9 +49,11 @@ def foreign_server() -> Iterator[str]:
         assert process.wait(timeout=20) == 0
 
 
-def blaze(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def blaze(
+    *arguments: str, cwd: Path = ROOT, warnings: str = "error"
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "blazerpc.cli", *arguments]
+    command = [sys.executable, "-W", warnings, "-m", "blazerpc.cli", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
 
 

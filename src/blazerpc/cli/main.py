@@ -18,6 +18,7 @@ from blazerpc.cli.call import call as run_call
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import Access, generate_client
+from blazerpc.cli.engine import Engine, chosen_engine
 from blazerpc.cli.exits import FAILURE, USAGE, called_wrongly
 from blazerpc.cli.failures import explained, print_error
 from blazerpc.cli.health import SUMMARY
@@ -172,6 +173,17 @@ def serve(
     oip: Annotated[
         bool, typer.Option("--oip/--no-oip", help="Serve the Open Inference Protocol, too.")
     ] = True,
+    engine: Annotated[
+        Engine, typer.Option(help="Where models run: in the server, or on Ray Serve (extra 'ray').")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A running Ray; default: one for this server."),
+    ] = None,
+    ray_release: Annotated[
+        str | None,
+        typer.Option(help="Release of the models' code; default: told by their sources."),
+    ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -192,6 +204,7 @@ def serve(
             compression=compression,
             oip=oip,
             http_port=http_port,
+            engine=chosen_engine(engine, app, ray_address, ray_release),
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

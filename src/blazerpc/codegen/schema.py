@@ -80,6 +80,8 @@ def service_file(registry: ModelRegistry, lock: SchemaLock | None = None) -> Fil
             # Unset and false are the same, but only unset is what protoc writes.
             server_streaming=True if model.streaming else None,
         )
+        if model.idempotent:
+            method.options.idempotency_level = descriptor_pb2.MethodOptions.IDEMPOTENT
         write_model(method, ModelOptions(name=model.name, version=model.version, doc=model.doc))
     if lock is not None and lock.apply(file, _numbered(registry)) != lock:
         raise ConfigurationError(

@@ -22,6 +22,7 @@ from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import SERVICE_NAME, build_schema, method_full_name
 from blazerpc.context import AppState, Context, current_principal
 from blazerpc.exceptions import BlazeRPCError, OverloadedError
+from blazerpc.runtime.engine import Engine, LocalEngine
 from blazerpc.runtime.errors import RefusedError, as_grpc_error, invalid_argument
 from blazerpc.runtime.limiter import Limiter, Slot
 from blazerpc.runtime.model import ModelInfo
@@ -58,6 +59,7 @@ class InferenceServicer:
         lifespan: entered by ``startup`` and left by ``shutdown``.
         max_concurrent_requests: calls of all models at one time; others are refused.
         observe: each may give an observer of a model, which is told how its requests fare.
+        engine: where the models run; None is this process.
 
     Attributes:
         schema: of the service.
@@ -75,11 +77,13 @@ class InferenceServicer:
         lifespan: Lifespan = nullcontext,
         max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS,
         observe: Sequence[Observe] = (),
+        engine: Engine | None = None,
     ) -> None:
         self.schema: Schema = build_schema(registry, lock)
         self.state: AppState = state or AppState()
         self._lifespan = lifespan
         self._observe = observe
+        self._engine = engine or LocalEngine()
         self.calls: Limiter = Limiter(max_concurrent_requests, 0, "the server")
         self.runners: list[ModelRunner] = []
         self._running = AsyncExitStack()
@@ -99,6 +103,8 @@ class InferenceServicer:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._lifespan())
+            stack.push_async_callback(self._engine.close)
+            await self._engine.start()
             for runner in self.runners:
                 stack.push_async_callback(runner.stop)
                 await runner.start()
@@ -110,7 +116,7 @@ class InferenceServicer:
 
     def _handler(self, model: ModelInfo) -> Handler:
         codec = ModelCodec(model, self.schema, method_full_name(model))
-        runner = model_runner(model, observer_of(model, self._observe))
+        runner = model_runner(model, self._engine.code(model), observer_of(model, self._observe))
         self.runners.append(runner)
         served = _Served(runner, codec, self.calls, self.state)
         function = served.stream if model.streaming else served.unary

@@ -20,7 +20,7 @@ from grpclib.exceptions import GRPCError
 from blazerpc.exceptions import InferenceError, StartupError
 from blazerpc.runtime.handover import END, HandOver
 from blazerpc.runtime.limiter import Slot
-from blazerpc.runtime.model import ModelInfo
+from blazerpc.runtime.model import Batching, ModelInfo
 from blazerpc.runtime.served import served_form
 from blazerpc.runtime.threads import DaemonPool
 from blazerpc.types import plain_function
@@ -43,6 +43,7 @@ class ModelExecutor:
 
     Attributes:
         asynchronous: whether the model's code runs on the event loop.
+        concurrency: calls of the model's code at one time; None for any number.
     """
 
     def __init__(self, model: ModelInfo) -> None:
@@ -53,6 +54,7 @@ class ModelExecutor:
         self._is_generator = inspect.isgeneratorfunction(function)
         self._is_async_generator = inspect.isasyncgenfunction(function)
         self.asynchronous: bool = self._is_async or self._is_async_generator
+        self.concurrency: int | None = concurrency(model)
         self._call: Callable[..., Any] = model.func if model.factory is None else _not_built
         self._instance: object = None
         self._busy: set[Future[Any]] = set()
@@ -212,6 +214,17 @@ class ModelExecutor:
     def failures(self) -> AbstractContextManager[None]:
         """Raise ``InferenceError`` from all that the model's code raises, but for ``GRPCError``."""
         return self._failures
+
+
+def concurrency(model: ModelInfo) -> int | None:
+    """Return how many calls of a model's code run at one time; None for any number."""
+    if model.options.max_concurrency is not None:
+        return model.options.max_concurrency
+    if model.batching is not Batching.NONE:
+        return 1
+    # A stream takes a thread only while it makes items.
+    unbounded = model.streaming or inspect.iscoroutinefunction(plain_function(model.func))
+    return None if unbounded else MAX_THREADS
 
 
 def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Future[T]) -> None:

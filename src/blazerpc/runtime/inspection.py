@@ -11,7 +11,7 @@ from operator import or_
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
-from blazerpc.config import ExecutionOptions
+from blazerpc.config import ExecutionOptions, Resources
 from blazerpc.context import Context, Dependency
 from blazerpc.exceptions import ValidationError
 from blazerpc.rows import (
@@ -61,6 +61,8 @@ def inspected(
     batch: bool,
     isolate_failures: bool,
     options: ExecutionOptions,
+    resources: Resources,
+    idempotent: bool,
 ) -> ModelInfo:
     """Return the model that ``target`` is, as ``ModelRegistry.register`` describes it.
 
@@ -100,6 +102,8 @@ def inspected(
         batching=batching,
         isolate_failures=isolate_failures,
         options=options,
+        resources=resources,
+        idempotent=idempotent,
         input_types=MappingProxyType(inputs),
         output_type=output,
         parameters=MappingProxyType(parameters),

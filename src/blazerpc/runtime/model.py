@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from blazerpc.config import ExecutionOptions
+from blazerpc.config import ExecutionOptions, Resources
 from blazerpc.context import Dependency
 from blazerpc.rows import EnumRow, Row, StructRow, walk
 from blazerpc.types import plain_function
@@ -70,6 +70,8 @@ class ModelInfo:
         batching: how one call serves many requests.
         isolate_failures: whether the requests of a batch that failed are run again, each alone.
         options: of its execution.
+        resources: that it needs.
+        idempotent: whether a call that may have run can be made again.
         input_types: the annotation of each parameter on the wire, in order.
         output_type: the annotation of the result, or of one result of the stream.
         parameters: what each of ``input_types`` means.
@@ -88,6 +90,8 @@ class ModelInfo:
     batching: Batching
     isolate_failures: bool
     options: ExecutionOptions
+    resources: Resources
+    idempotent: bool
     input_types: Mapping[str, Any]
     output_type: Any
     parameters: Mapping[str, Row]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Final
 
-from blazerpc.config import ExecutionOptions
+from blazerpc.config import ExecutionOptions, Resources
 from blazerpc.exceptions import ModelNotFoundError, ValidationError
 from blazerpc.rows import EnumRow
 from blazerpc.runtime.inspection import inspected
@@ -26,6 +26,7 @@ _RESERVED: Final = (
 )
 
 _DEFAULTS: Final = ExecutionOptions()
+_RESOURCES: Final = Resources()
 
 
 @contextmanager
@@ -56,6 +57,8 @@ class ModelRegistry:
         batch: bool = False,
         isolate_failures: bool = False,
         options: ExecutionOptions = _DEFAULTS,
+        resources: Resources = _RESOURCES,
+        idempotent: bool = False,
     ) -> None:
         """Add a model.
 
@@ -68,6 +71,8 @@ class ModelRegistry:
             batch: the function takes and returns lists, with a value for each request of a batch.
             isolate_failures: run the requests of a batch that failed again, each alone.
             options: of the model's execution.
+            resources: that it needs.
+            idempotent: whether a call that may have run can be made again.
 
         Raises:
             ValidationError: naming the model, the parameter, and what would do.
@@ -81,6 +86,8 @@ class ModelRegistry:
                 batch=batch,
                 isolate_failures=isolate_failures,
                 options=options,
+                resources=resources,
+                idempotent=idempotent,
             )
             self._refuse_duplicate(model)
         self._models[name, version] = model

@@ -17,7 +17,8 @@ from blazerpc.context import Context
 from blazerpc.exceptions import DeadlineExceededError, InferenceError, OverloadedError
 from blazerpc.runtime.batcher import Batcher
 from blazerpc.runtime.dependencies import Dependencies
-from blazerpc.runtime.executor import MAX_THREADS, ModelExecutor
+from blazerpc.runtime.engine import ModelCode
+from blazerpc.runtime.executor import ModelExecutor
 from blazerpc.runtime.inspection import BATCH
 from blazerpc.runtime.limiter import Limiter, Slot
 from blazerpc.runtime.model import Batching, ModelInfo
@@ -59,14 +60,19 @@ class ModelRunner(ABC):
 
     Args:
         model: that is run.
+        code: of it, wherever that runs.
         observer: is told how its requests fare.
     """
 
-    def __init__(self, model: ModelInfo, observer: ModelObserver | None = None) -> None:
+    def __init__(
+        self, model: ModelInfo, code: ModelCode, observer: ModelObserver | None = None
+    ) -> None:
         self.model: ModelInfo = model
         self.observer: ModelObserver | None = observer
-        self.executor: ModelExecutor = ModelExecutor(model)
-        self.dependencies: Dependencies = Dependencies(model.injected, self.executor)
+        self.code: ModelCode = code
+        # What a model depends on is made here, where its call is.
+        self._here = code if isinstance(code, ModelExecutor) else ModelExecutor(model)
+        self.dependencies: Dependencies = Dependencies(model.injected, self._here)
 
     async def start(self) -> None:
         """Build the model of a class, and warm it up.
@@ -74,11 +80,13 @@ class ModelRunner(ABC):
         Raises:
             StartupError: when its code raises.
         """
-        await self.executor.start()
+        await self.code.start()
 
     async def stop(self) -> None:
         """End; nothing is called any more."""
-        await self.executor.close()
+        await self.code.close()
+        if self._here is not self.code:
+            await self._here.close()
 
     def incoming(self) -> AbstractContextManager[None]:
         """Tell of a request whose message is still on its way."""
@@ -109,23 +117,25 @@ class ModelRunner(ABC):
             self.observer.dropped(Dropped.CANCELLED)
 
 
-def model_runner(model: ModelInfo, observer: ModelObserver | None = None) -> ModelRunner:
+def model_runner(
+    model: ModelInfo, code: ModelCode, observer: ModelObserver | None = None
+) -> ModelRunner:
     """Return what runs the requests of ``model``, and tells the observer how they fare."""
     runner = SingleRunner if model.batching is Batching.NONE else BatchRunner
-    return runner(model, observer)
+    return runner(model, code, observer)
 
 
 class SingleRunner(ModelRunner):
     """Calls the model once for each request."""
 
-    def __init__(self, model: ModelInfo, observer: ModelObserver | None = None) -> None:
-        super().__init__(model, observer)
-        options = model.options
-        # A stream takes a thread only while it makes items.
-        unbounded = self.executor.asynchronous or model.streaming
-        limit = options.max_concurrency or (None if unbounded else MAX_THREADS)
+    def __init__(
+        self, model: ModelInfo, code: ModelCode, observer: ModelObserver | None = None
+    ) -> None:
+        super().__init__(model, code, observer)
         what = f"model {model.name!r}"
-        self.limiter: Limiter = Limiter(limit, options.max_queue_size, what, observer)
+        self.limiter: Limiter = Limiter(
+            code.concurrency, model.options.max_queue_size, what, observer
+        )
 
     async def call(self, request: Request) -> object:
         slot = await self._turn(request)
@@ -133,9 +143,9 @@ class SingleRunner(ModelRunner):
         try:
             with self._observed(request):
                 if not self.dependencies:
-                    return await self.executor.execute(request.arguments, slot)
+                    return await self.code.execute(request.arguments, slot)
                 async with self.dependencies.provided(request.context) as injected:
-                    return await self.executor.execute(request.arguments | injected, slot)
+                    return await self.code.execute(request.arguments | injected, slot)
         finally:
             request.timing.compute = time.monotonic() - begun
             slot.leave()
@@ -151,7 +161,7 @@ class SingleRunner(ModelRunner):
         try:
             with self._observed(request):
                 async with self.dependencies.provided(request.context) as injected:
-                    items = await self.executor.stream(request.arguments | injected, slot)
+                    items = await self.code.stream(request.arguments | injected, slot)
                     async with aclosing(items):
                         async for item in items:
                             yield item
@@ -182,15 +192,17 @@ class SingleRunner(ModelRunner):
 class BatchRunner(ModelRunner):
     """Calls the model once for many requests."""
 
-    def __init__(self, model: ModelInfo, observer: ModelObserver | None = None) -> None:
-        super().__init__(model, observer)
+    def __init__(
+        self, model: ModelInfo, code: ModelCode, observer: ModelObserver | None = None
+    ) -> None:
+        super().__init__(model, code, observer)
         options = model.options
         self.batcher: Batcher[Request, object] = Batcher(
             options.max_batch_size if options.enable_batching else 1,
             options.batch_timeout_ms,
             max_queue_size=options.max_queue_size,
-            max_concurrency=options.max_concurrency or 1,
-            abandon=self.executor.asynchronous,
+            max_concurrency=code.concurrency or 1,
+            abandon=code.asynchronous,
             what=f"model {model.name!r}",
             observer=observer,
         )
@@ -253,9 +265,9 @@ class BatchRunner(ModelRunner):
             }
         if self.dependencies:
             async with self.dependencies.provided(None) as injected:
-                result = await self.executor.execute(arguments | injected)
+                result = await self.code.execute(arguments | injected)
         else:
-            result = await self.executor.execute(arguments)
+            result = await self.code.execute(arguments)
         if rowwise:
             counts = [request.dims[BATCH] for request in requests]
             return split(result, counts, self.model.name)

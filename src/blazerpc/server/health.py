@@ -34,13 +34,21 @@ class HealthService(Health):
         self, services: Sequence[IServable], names: Iterable[str] = (), serving: bool = True
     ) -> None:
         self._status = ServiceStatus()
+        self._serving = serving
+        self._ready = True
         self._status.set(serving)
         checked: list[ICheckable] = [*services, *map(_Named, names), OVERALL]
         super().__init__({each: [self._status] for each in checked})
 
     def set_serving(self, serving: bool) -> None:
         """Answer SERVING or NOT_SERVING from now on, and tell those who watch."""
-        self._status.set(serving)
+        self._serving = serving
+        self._status.set(self._serving and self._ready)
+
+    def set_ready(self, ready: bool) -> None:
+        """Answer NOT_SERVING, whatever ``set_serving`` says, while what runs the models is away."""
+        self._ready = ready
+        self._status.set(self._serving and self._ready)
 
 
 def build_health_service(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from grpclib.reflection.service import ServerReflection
 from grpclib.utils import _service_name
 
+from blazerpc.server.grpclib_reflection import ServerReflection
 from blazerpc_client.schema import Schema
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ DOCS = "".join(
         "README.md",
         "docs/client.md",
         "docs/connections.md",
+        "docs/ray.md",
         "docs/server.md",
         "docs/security.md",
     )

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from blazerpc import DeadlineExceededError, InferenceError
-from blazerpc.runtime import ModelRegistry
+from blazerpc.runtime import ModelExecutor, ModelRegistry
 from blazerpc.runtime.runner import Request, model_runner
 from tests.unit.blazerpc.support import PATIENCE
 
@@ -27,7 +27,8 @@ async def test_whom_nobody_waits_for_is_not_run_again_alone() -> None:
 
     registry = ModelRegistry()
     registry.register("model", "1", model, batch=True, isolate_failures=True)
-    runner = model_runner(registry.get("model"))
+    info = registry.get("model")
+    runner = model_runner(info, ModelExecutor(info))
     await runner.start()
     async with asyncio.timeout(PATIENCE):
         requests = [Request(arguments={"x": number}, dims={}) for number in range(4)]
@@ -56,7 +57,8 @@ async def test_a_batch_that_succeeds_is_called_once(rows: int) -> None:
 
     registry = ModelRegistry()
     registry.register("model", "1", model, batch=True, isolate_failures=True)
-    runner = model_runner(registry.get("model"))
+    info = registry.get("model")
+    runner = model_runner(info, ModelExecutor(info))
     await runner.start()
     requests = [Request(arguments={"x": number}, dims={}) for number in range(rows)]
     results = await asyncio.gather(*(runner.call(request) for request in requests))

@@ -143,3 +143,21 @@ async def asking(health: HealthService) -> AsyncIterator[HealthStub]:
     """Serve health alone."""
     async with running(GRPCServer([health])) as run, Channel("127.0.0.1", run.port) as channel:
         yield HealthStub(channel)
+
+
+async def test_what_runs_the_models_has_to_be_there_for_a_server_to_serve() -> None:
+    health = build_health_service(serving=True)
+
+    async def status(channel: Channel) -> int:
+        return (await HealthStub(channel).Check(HealthCheckRequest())).status
+
+    async with running(GRPCServer([health])) as run, Channel("127.0.0.1", run.port) as channel:
+        assert await status(channel) == SERVING
+        health.set_ready(False)
+        assert await status(channel) == NOT_SERVING
+        health.set_ready(True)
+        assert await status(channel) == SERVING
+        # One that drains does not take calls again when that comes back.
+        health.set_serving(False)
+        health.set_ready(True)
+        assert await status(channel) == NOT_SERVING

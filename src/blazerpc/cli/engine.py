@@ -1,0 +1,31 @@
+"""Where models run, as the command line says it: ``--engine``, ``--ray-address``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from blazerpc.config import RayEngine
+from blazerpc.exceptions import ConfigurationError
+
+Engine = Literal["local", "ray"]
+
+
+def chosen_engine(
+    engine: Engine, app: str, address: str | None, release: str | None
+) -> RayEngine | None:
+    """Return the engine that was chosen; None when it is the server's own process.
+
+    Args:
+        engine: by name.
+        app: import string of the app.
+        address: of a running Ray.
+        release: of the models' code.
+
+    Raises:
+        ConfigurationError: for options of an engine that was not chosen, or out of their bounds.
+    """
+    if engine == "ray":
+        return RayEngine(address=address, app=app, release=release)
+    if address is not None or release is not None:
+        raise ConfigurationError("--ray-address and --ray-release are for --engine ray; add it")
+    return None

@@ -1,0 +1,138 @@
+"""What a model needs, and which engine runs it, as options."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from blazerpc import BlazeApp, ConfigurationError, RayEngine, Resources, ServeOptions
+from blazerpc.codegen.schema import service_file
+from tests.integration.conftest import blaze
+from tests.unit.blazerpc.support import PATIENCE, client_of, serving
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cpus": -1}, "cpus is -1; it must be 0 or more"),
+        ({"cpus": math.nan}, "cpus is nan; it must be 0 or more"),
+        ({"cpus": "2"}, "cpus is '2'; it must be of type int or float"),
+        ({"gpus": 1.5}, "gpus is 1.5; it must be a whole number, or a fraction below 1"),
+        ({"gpus": math.inf}, "gpus is inf; it must be a whole number, or a fraction below 1"),
+        ({"replicas": 0}, "replicas is 0; it must be 1 to 10000, least first"),
+        ({"replicas": (3, 2)}, "replicas is (3, 2); it must be 1 to 10000, least first"),
+        ({"replicas": (1, 2, 3)}, "replicas is (1, 2, 3); it must be (least, most)"),
+        ({"replicas": (1, 2.5)}, "replicas is 2.5; it must be of type int"),
+        ({"max_ongoing": 0}, "max_ongoing is 0; it must be at least 1"),
+    ],
+)
+def test_what_no_model_can_need_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Resources(**options)
+    assert str(caught.value) == message
+
+
+def test_replicas_have_a_least_and_a_most() -> None:
+    assert Resources().bounds == (1, 1)
+    assert Resources(replicas=3).bounds == (3, 3)
+    assert Resources(replicas=(1, 4), gpus=0.5).bounds == (1, 4)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "here", ":6379", "ray://here:10001", "here:0", "here:65536", "here:port"]
+)
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="it must be HOST:PORT of a Ray"):
+        RayEngine(address=address)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"release": ""}, {"release": "a b"}, {"start_timeout": 0}, {"upscale_delay": math.nan}],
+)
+def test_options_of_ray_out_of_their_bounds_are_refused_by_name(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ConfigurationError, match=f"^{name} is "):
+        RayEngine(**options)
+
+
+def test_workers_need_the_address_of_a_ray() -> None:
+    assert ServeOptions(workers=2, engine=RayEngine(address="here:6379")).workers == 2
+    with pytest.raises(ConfigurationError, match="--ray-address HOST:PORT"):
+        ServeOptions(workers=2, engine=RayEngine())
+
+
+def test_a_bound_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="leave one out"):
+        BlazeApp().model("model", max_concurrency=2, resources=Resources(max_ongoing=2))
+
+
+async def test_max_ongoing_bounds_the_calls_of_a_model_in_this_process() -> None:
+    app = BlazeApp(max_concurrency=100)
+    running, most = 0, 0
+
+    @app.model("counted", resources=Resources(max_ongoing=3))
+    async def counted(x: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return x
+
+    async with asyncio.timeout(PATIENCE), serving(app) as run, client_of(app, run) as client:
+        calls = [client.predict("counted", x=x) for x in range(20)]
+        assert await asyncio.gather(*calls) == list(range(20))
+    assert most == 3
+
+
+def test_the_schema_says_which_models_are_idempotent() -> None:
+    app = BlazeApp()
+
+    @app.model("pure", idempotent=True)
+    def pure(x: int) -> int:
+        return x
+
+    @app.model("other")
+    def other(x: int) -> int:
+        return x
+
+    levels = [m.options.idempotency_level for m in service_file(app.registry).service[0].method]
+    assert levels == [MethodOptions.IDEMPOTENT, MethodOptions.IDEMPOTENCY_UNKNOWN]
+
+
+APP = """
+from blazerpc import BlazeApp
+
+app = BlazeApp()
+
+
+@app.model("same")
+def same(x: int) -> int:
+    return x
+"""
+
+
+def test_without_ray_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    # Before the real one on the import path, where that is installed.
+    (tmp_path / "ray.py").write_text('raise ModuleNotFoundError("No module named ray", name="ray")')
+    done = blaze("serve", "app:app", "--port", "0", "--engine", "ray", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: Ray Serve is not installed")
+    assert line.endswith("pip install 'blazerpc[ray]'")
+
+
+def test_options_of_ray_are_for_ray(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    done = blaze("serve", "app:app", "--port", "0", "--ray-address", "here:6379", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: --ray-address and --ray-release are for --engine ray; add it"
+    ]
