@@ -217,16 +217,12 @@ def commands() -> dict[str, list[str]]:
     return found
 
 
-#: Of the engine that runs models on Ray.
-ENGINE: Final = {"--engine", "--ray-address"}
-
-
 @pytest.mark.parametrize("place", ["Dockerfile", "deployment.yaml", "rayservice.yaml"])
 def test_the_options_are_those_of_blaze_serve(place: str) -> None:
     known = set(re.findall(r"--[a-z][a-z-]*", blaze("serve", "--help").stdout))
     used = {word.partition("=")[0] for word in commands()[place] if word.startswith("--")}
     assert {"--host", "--port", "--grace", "--metrics-port"} <= used
-    assert used <= known | ENGINE
+    assert used <= known
 
 
 @pytest.mark.parametrize("path", [DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE])
