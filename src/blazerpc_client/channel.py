@@ -7,13 +7,12 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Coroutine,
     Mapping,
     Sequence,
 )
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypedDict, TypeVar
+from typing import Final, Protocol, TypedDict, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
@@ -34,6 +33,7 @@ from blazerpc_client.errors import (
 from blazerpc_client.metadata import check_metadata, current_recorder, redacted
 from blazerpc_client.pooled_channel import AnyChannel, Transport, channel_over, open_pool
 from blazerpc_client.retry import TRANSPARENT, Attempts, Retries, RetryPolicy, ServiceConfig
+from blazerpc_client.sending import Sender
 from blazerpc_client.targets import parse_target
 from blazerpc_client.tls import TLS, client_security
 from blazerpc_client.transport.choice import Http, chosen_http
@@ -111,47 +111,6 @@ class CallObserver(Protocol):
         self, path: str, target: str, options: CallOptions
     ) -> AbstractContextManager[CallOptions]:
         """Surround a call, which fails with an ``RpcError``; give the options it is made with."""
-
-
-class _Sender:
-    """Sends the requests of a call while its answers are received."""
-
-    def __init__(self, requests: AsyncIterable[Message]) -> None:
-        self._requests = requests
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self, stream: ClientCall[Any, Any]) -> None:
-        self._task = asyncio.create_task(self._send(stream))
-
-    def failure(self) -> BaseException | None:
-        """Return what the iterable of requests raised."""
-        task = self._task
-        return task.exception() if task and task.done() and not task.cancelled() else None
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _send(self, stream: ClientCall[Any, Any]) -> None:
-        # The calls that the iterable makes are not this one.
-        current_recorder.set(None)
-        try:
-            async for request in self._requests:
-                if not await self._sent(stream.send_message(request)):
-                    return
-        except BaseException:
-            stream.abort()
-            raise
-        await self._sent(stream.end())
-
-    @staticmethod
-    async def _sent(sending: Coroutine[Any, Any, None]) -> bool:
-        try:
-            await sending
-        except Exception:  # whatever became of the call, it is the answer that tells
-            return False
-        return True
 
 
 class ChannelOptions(TypedDict, total=False):
@@ -352,7 +311,7 @@ class Channel:
         Raises:
             RpcError: by the status of the call. What ``requests`` raises ends the call.
         """
-        sender = _Sender(requests)
+        sender = Sender(requests)
         try:
             with self._observed(rpc, options) as options, self._translated:
                 deadline = _deadline(options)

@@ -177,7 +177,7 @@ class Subchannel:
                 await handler.greeting
         except TimeoutError as error:  # before OSError, whose subclass it is
             failure, cause = error.strerror or f"no answer within {self._timeout:g} s", error
-        except (OSError, ValueError) as error:  # ValueError: of an address that can be none
+        except Exception as error:  # whoever waits for it must hear of any
             failure, cause = getattr(error, "strerror", None) or str(error), error
         else:
             if handler.is_open:
