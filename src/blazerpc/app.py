@@ -21,6 +21,8 @@ from blazerpc.config import (
 )
 from blazerpc.context import AppState
 from blazerpc.exceptions import ConfigurationError, StartupError, ValidationError
+from blazerpc.oip.protocol import SCHEMA as OIP_SCHEMA
+from blazerpc.oip.service import OpenInferenceService
 from blazerpc.runtime.engine import Engine, LocalEngine
 from blazerpc.runtime.executor import described, is_ours
 from blazerpc.runtime.model import stem
@@ -30,10 +32,14 @@ from blazerpc.server.health import build_health_service, model_names
 from blazerpc.server.middleware import LoggingMiddleware, MetricsMiddleware, Middleware
 from blazerpc.server.reflection import build_reflection_service
 from blazerpc.tls import ServerTLS
+from blazerpc_client.schema import Schema
 from blazerpc_client.transport.choice import Http
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
+
+    from blazerpc.rest.server import RestServer
+    from blazerpc.server.listener import Listener
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -294,13 +300,20 @@ class BlazeApp:
             engine=engine,
         )
         names = model_names(self.registry.list_models())
-        health = build_health_service([servicer], names, serving=False)
+        services: list[IServable] = [servicer]
+        schema = servicer.schema
+        if options.oip:
+            services.append(OpenInferenceService(servicer, self.name))
+            schema = Schema([*schema.files, *OIP_SCHEMA.files])
+        health = build_health_service(services, names, serving=False)
         engine.when_ready(health.set_ready)
-        handlers: list[IServable] = [servicer, health]
+        handlers = [*services, health]
         if options.reflection:
-            handlers = build_reflection_service(handlers, servicer.schema)
+            handlers = build_reflection_service(handlers, schema)
+        face = None if options.http_port is None else self._rest(options, servicer.schema)
         return GRPCServer(
             handlers,
+            face=face,
             middleware=middleware,
             grace_period=options.grace_period,
             http=options.http,
@@ -324,6 +337,29 @@ class BlazeApp:
                 f"Ray Serve is not installed ({error}); pip install 'blazerpc[ray]'"
             ) from error
         return RayServe(options.engine, self.name, self.registry.list_models())
+
+    def _rest(self, options: ServeOptions, schema: Schema) -> RestServer:
+        """Return the HTTP face.
+
+        Raises:
+            ConfigurationError: without the extra.
+        """
+        try:
+            from blazerpc.rest.routes import Routes
+            from blazerpc.rest.server import RestServer
+        except ModuleNotFoundError as error:
+            package = (error.name or "a package").partition(".")[0]
+            text = f"HTTP needs {package}; pip install 'blazerpc[http]'"
+            raise ConfigurationError(text) from None
+        models = self.registry.list_models()
+
+        limit = options.limits.max_receive_message
+
+        def routes(listener: Listener) -> Routes:
+            return Routes(listener, models, schema, title=self.name, oip=options.oip, limit=limit)
+
+        assert options.http_port is not None
+        return RestServer(routes, options.http_port)
 
     def _with_observers(self, options: ServeOptions) -> list[Middleware]:
         """Return the middleware, with what the options ask for and it lacks."""

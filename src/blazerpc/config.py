@@ -210,6 +210,9 @@ class ServeOptions:
         compression: ``"gzip"`` compresses the messages of answers for clients that take it,
             where that makes them shorter; BlazeRPC's HTTP/2 only.
         engine: runs the models; None runs them in the server's own process.
+        oip: whether clients of the Open Inference Protocol can call the models, too.
+        http_port: of HTTP with JSON, 0 to let the system choose; None for none. One process only;
+            needs the extra ``http``.
 
     Raises:
         ConfigurationError: naming the option and its bound.
@@ -230,6 +233,8 @@ class ServeOptions:
     reflection: bool = True
     compression: Compression | None = None
     engine: RayEngine | None = None
+    oip: bool = True
+    http_port: int | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.host), "host", self.host, "an address")
@@ -244,6 +249,12 @@ class ServeOptions:
         _check(holds, "metrics_port", self.metrics_port, "0 to 65535")
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
         _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
+        holds = self.http_port is None or 0 <= self.http_port < 1 << 16
+        _check(holds, "http_port", self.http_port, "0 to 65535")
+        holds = self.http_port is None or self.workers == 1
+        _check(holds, "http_port", self.http_port, "left out with several workers")
+        holds = self.http_port is None or (self.ssl is None and not self.host.startswith("unix:"))
+        _check(holds, "http_port", self.http_port, "left out with TLS and with UNIX sockets")
         _check(self.compression in (None, "gzip"), "compression", self.compression, "'gzip'")
         if self.workers > 1 and self.engine is not None and self.engine.address is None:
             raise ConfigurationError(

@@ -19,6 +19,7 @@ from grpclib.const import Cardinality
 
 from blazerpc_client.channel import CallOptions, Channel
 from blazerpc_client.errors import Internal, NotFound, Unimplemented, translated
+from blazerpc_client.naming import PACKAGE
 from blazerpc_client.schema import Schema
 from blazerpc_client.wire.errors import WireError
 
@@ -27,6 +28,9 @@ _PACKAGES: Final = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 
 #: Services that every server may have besides its own.
 _INFRASTRUCTURE: Final = ("grpc.reflection.", "grpc.health.")
+
+#: The Open Inference Protocol is another way to a server's models, where they are BlazeRPC's.
+_OTHER_WAY: Final = "inference.GRPCInferenceService"
 
 #: A server that announces more files than this is not describing a service.
 _MAX_FILES: Final = 4096
@@ -139,8 +143,9 @@ async def fetch_schema(
 
     Args:
         channel: to the server.
-        services: full names of those wanted; without any, all but reflection and health.
-        known: reflection and health services that are wanted nevertheless, if there are such.
+        services: full names of those wanted; without any, all but reflection and health, and the
+            Open Inference Protocol beside a BlazeRPC service.
+        known: of these, such as are wanted nevertheless, if they are there.
         options: of the calls that read it.
 
     Raises:
@@ -151,7 +156,7 @@ async def fetch_schema(
     """
     async with _conversation(channel, options) as conversation:
         served = await conversation.services()
-        own = [name for name in served if name in known or not name.startswith(_INFRASTRUCTURE)]
+        own = [name for name in served if name in known or not _is_besides(name, served)]
         for name in services:
             if name not in served:
                 raise NotFound(f"{channel.target} has no service {name}; it has: {', '.join(own)}")
@@ -166,6 +171,13 @@ async def fetch_schema(
         if name not in schema.services:
             raise Internal(f"{channel.target} reflects files that do not define {name}")
     return schema.only(services or own)
+
+
+def _is_besides(service: str, served: Collection[str]) -> bool:
+    """Return whether nobody wants a client of a service unless they say so."""
+    if service == _OTHER_WAY:
+        return any(name.startswith(f"{PACKAGE}.") for name in served)
+    return service.startswith(_INFRASTRUCTURE)
 
 
 async def _collect(

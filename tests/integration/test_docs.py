@@ -24,6 +24,7 @@ DOCUMENTS = [
     "docs/security.md",
     "docs/frameworks.md",
     "docs/ray.md",
+    "docs/oip.md",
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)

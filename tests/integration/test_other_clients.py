@@ -66,7 +66,11 @@ def test_a_grpcio_client_of_the_exported_proto(models: ServerProcess, exported: 
 
 def test_grpcios_reflection_client_resolves_everything(models: ServerProcess) -> None:
     answer = run("grpcio_reflection", models.target)
-    assert answer["services"] == ["blazerpc.InferenceService", "grpc.health.v1.Health"]
+    assert answer["services"] == [
+        "blazerpc.InferenceService",
+        "grpc.health.v1.Health",
+        "inference.GRPCInferenceService",
+    ]
     assert answer["messages"]["blazerpc.SumRowsRequest"] == ["x", "weights"]
     assert answer["messages"]["grpc.health.v1.HealthCheckRequest"] == ["service"]
     assert answer["options"] == ["blazerpc/options.proto"] * 3

@@ -174,6 +174,13 @@ def serve(
         str | None,
         typer.Option(help="Release of the models' code; default: told by their sources."),
     ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="Port of HTTP with JSON, of one process; needs the extra 'http'."),
+    ] = None,
+    oip: Annotated[
+        bool, typer.Option("--oip/--no-oip", help="Serve the Open Inference Protocol, too.")
+    ] = True,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors():
@@ -193,6 +200,8 @@ def serve(
             limits=with_limits(limit, Limits(max_receive_message=max_message)),
             compression=compression,
             engine=chosen_engine(engine, app, ray_address, ray_release),
+            oip=oip,
+            http_port=http_port,
         )
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)

@@ -72,6 +72,8 @@ async def _serve(app: BlazeApp, options: ServeOptions, console: Console) -> None
             console.print(served(app))
             if url is not None:
                 console.print(f"Metrics on {url}", highlight=False)
+            if server.face_port is not None:
+                console.print(f"HTTP on {options.host}:{server.face_port}", highlight=False)
             # Last, and on a line of its own: whoever started this process can wait for it.
             console.print(f"Serving on {listening_on(options.host, server.port)}", highlight=False)
         await server.wait()

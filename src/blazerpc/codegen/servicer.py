@@ -63,6 +63,9 @@ class InferenceServicer:
 
     Attributes:
         schema: of the service.
+        runners: of the models.
+        calls: bounds the calls of all models.
+        state: that the calls' contexts have.
     """
 
     def __init__(
@@ -77,12 +80,12 @@ class InferenceServicer:
         engine: Engine | None = None,
     ) -> None:
         self.schema: Schema = build_schema(registry, lock)
-        self._state = state or AppState()
+        self.state: AppState = state or AppState()
         self._lifespan = lifespan
         self._observe = observe
         self._engine = engine or LocalEngine()
-        self._calls = Limiter(max_concurrent_requests, 0, "the server")
-        self._runners: list[ModelRunner] = []
+        self.calls: Limiter = Limiter(max_concurrent_requests, 0, "the server")
+        self.runners: list[ModelRunner] = []
         self._running = AsyncExitStack()
         self._mapping = {
             f"/{SERVICE_NAME}/{model.rpc}": self._handler(model) for model in registry.list_models()
@@ -102,7 +105,7 @@ class InferenceServicer:
             await stack.enter_async_context(self._lifespan())
             stack.push_async_callback(self._engine.close)
             await self._engine.start()
-            for runner in self._runners:
+            for runner in self.runners:
                 stack.push_async_callback(runner.stop)
                 await runner.start()
             self._running = stack.pop_all()
@@ -114,8 +117,8 @@ class InferenceServicer:
     def _handler(self, model: ModelInfo) -> Handler:
         codec = ModelCodec(model, self.schema, method_full_name(model))
         runner = model_runner(model, self._engine.code(model), observer_of(model, self._observe))
-        self._runners.append(runner)
-        served = _Served(runner, codec, self._calls, self._state)
+        self.runners.append(runner)
+        served = _Served(runner, codec, self.calls, self.state)
         function = served.stream if model.streaming else served.unary
         cardinality = Cardinality.UNARY_STREAM if model.streaming else Cardinality.UNARY_UNARY
         return Handler(function, cardinality, codec.request_class, codec.response_class)
@@ -159,20 +162,15 @@ class _Served:
             async for result in results:
                 # A size that only results have may differ from one item to the next.
                 await stream.send_message(self._codec.encode(result, dict(request.dims)))
-                if time.monotonic() - begun > _TURN:
-                    await asyncio.sleep(0)
-                    begun = time.monotonic()
+                begun = await give_way(begun)
 
     async def _answer(
         self, stream: Call, serve: Callable[[Call, Request], Awaitable[None]]
     ) -> None:
         """Serve the request of a call, and end it with a status and what is known of it."""
-        request = Request(
-            arguments={},
-            dims={},
-            context=self._context(stream),
-            timing=current_timing.get() or Timing(),
-        )
+        request = new_request()
+        if self._runner.dependencies.need_context:
+            request.context = context_of(stream, self._path, self._state)
         try:
             slot = await self._slot()
             try:
@@ -181,17 +179,9 @@ class _Served:
             finally:
                 slot.leave()
         except (GRPCError, BlazeRPCError) as failure:
-            error = as_grpc_error(self._what, failure)
-            if isinstance(error, RefusedError):
-                add_trailer(stream, PUSHBACK, error.pushback)
-            await stream.send_trailing_metadata(
-                status=error.status,
-                status_message=error.message,
-                status_details=error.details,
-                metadata=_trailing(request),
-            )
+            await end(stream, request, as_grpc_error(self._what, failure))
         else:
-            await stream.send_trailing_metadata(metadata=_trailing(request))
+            await end(stream, request)
 
     async def _slot(self) -> Slot:
         try:
@@ -203,23 +193,51 @@ class _Served:
 
     async def _read(self, stream: Call, request: Request) -> None:
         with self._runner.incoming():
-            message = await _receive(stream)
+            message = await receive(stream)
         now = request.arrived = time.monotonic()
         if stream.deadline is not None:
             request.deadline = now + stream.deadline.time_remaining()
         request.arguments = self._codec.decode(message, request.dims)
 
-    def _context(self, stream: Call) -> Context | None:
-        if not self._runner.dependencies.need_context:
-            return None
-        return Context(
-            metadata=cast(Mapping[str, str | bytes], stream.metadata),
-            peer=stream.peer,
-            method=self._path,
-            deadline=stream.deadline,
-            app_state=self._state,
-            principal=current_principal.get(),
-        )
+
+def new_request() -> Request:
+    """Return a request of the call that is served in this context, before it is decoded."""
+    return Request(arguments={}, dims={}, timing=current_timing.get() or Timing())
+
+
+def context_of(stream: Call, path: str, state: AppState) -> Context:
+    """Return the context of a call, for what a model or its dependencies do with it."""
+    return Context(
+        metadata=cast(Mapping[str, str | bytes], stream.metadata),
+        peer=stream.peer,
+        method=path,
+        deadline=stream.deadline,
+        app_state=state,
+        principal=current_principal.get(),
+    )
+
+
+async def give_way(begun: float) -> float:
+    """Let other calls have their turn, if this one began long ago; return when it began."""
+    if time.monotonic() - begun <= _TURN:
+        return begun
+    await asyncio.sleep(0)
+    return time.monotonic()
+
+
+async def end(stream: Call, request: Request, error: GRPCError | None = None) -> None:
+    """End a call with a status, and with what is known of how its request fared."""
+    if error is None:
+        await stream.send_trailing_metadata(metadata=_trailing(request))
+        return
+    if isinstance(error, RefusedError):
+        add_trailer(stream, PUSHBACK, error.pushback)
+    await stream.send_trailing_metadata(
+        status=error.status,
+        status_message=error.message,
+        status_details=error.details,
+        metadata=_trailing(request),
+    )
 
 
 def _trailing(request: Request) -> dict[str, str | bytes]:
@@ -237,7 +255,7 @@ def _trailing(request: Request) -> dict[str, str | bytes]:
     return metadata
 
 
-async def _receive(stream: Call) -> Message:
+async def receive(stream: Call) -> Message:
     """Return the request.
 
     Raises:

@@ -19,7 +19,6 @@ from grpclib.exceptions import GRPCError
 from blazerpc.config import listening_on
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
-from blazerpc.server.health import HealthService
 from blazerpc.server.listener import Listener
 from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("blazerpc.server")
 
 #: Answered while draining, too.
-_HEALTH: Final = "/grpc.health.v1.Health/"
+_HEALTH: Final = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/Server")
 
 #: Calls that last as long as their client likes: a drain does not wait for them.
-_ENDLESS: Final = (f"{_HEALTH}Watch", "/grpc.reflection.")
+_ENDLESS: Final = ("/grpc.health.v1.Health/Watch", "/grpc.reflection.")
 
 #: Seconds that cancelled calls have to clean up.
 _CLEANUP: Final = 1.0
@@ -55,6 +54,36 @@ class _Lifecycle(Protocol):
     async def shutdown(self) -> None: ...
 
 
+@runtime_checkable
+class _TellsHealth(Protocol):
+    """A handler that tells clients whether the server takes calls."""
+
+    def set_serving(self, serving: bool) -> None: ...
+
+
+class Face(Protocol):
+    """Another way to call what a server has; its calls are of the same ``CallTracker``."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+
+    def bind(self, host: str) -> None:
+        """Take an address, or raise ``ConfigurationError``."""
+
+    def accept(self, listener: Listener) -> None:
+        """Accept calls, for what serves those of the listener."""
+
+    def stop_listening(self) -> None:
+        """Accept no more connections; calls in flight go on."""
+
+    def cancel(self) -> None:
+        """Cancel the calls in flight."""
+
+    async def close(self) -> None:
+        """End what is open."""
+
+
 class GRPCServer:
     """Serves grpclib handlers until it is stopped, or the process gets SIGINT or SIGTERM.
 
@@ -70,6 +99,7 @@ class GRPCServer:
         limits: what clients may ask of BlazeRPC's HTTP/2.
         ssl: how connections are encrypted; None for plaintext.
         compression: ``"gzip"`` compresses the answers for clients that take it.
+        face: takes calls in another way, for the same handlers.
 
     Raises:
         ConfigurationError: for a negative grace period, an ``http`` that there is not, certificates
@@ -86,6 +116,7 @@ class GRPCServer:
         limits: Limits = DEFAULT,
         ssl: ServerTLS | SSLContext | None = None,
         compression: Compression | None = None,
+        face: Face | None = None,
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
@@ -98,6 +129,7 @@ class GRPCServer:
         self._limits = limits
         self._contexts = None if ssl is None else server_contexts(ssl)
         self._compression = compression
+        self._face = face
         self._handlers = list(handlers)
         self._middleware = list(middleware or ())
         self._grace_period = grace_period
@@ -118,6 +150,11 @@ class GRPCServer:
         if self._server is None:
             raise RuntimeError("the server does not listen")
         return self._server.port
+
+    @property
+    def face_port(self) -> int | None:
+        """The port of the other way to call it; None without one."""
+        return None if self._face is None else self._face.port
 
     @property
     def is_serving(self) -> bool:
@@ -176,6 +213,12 @@ class GRPCServer:
             reason, where = error.strerror or error, listening_on(host, port)
             raise ConfigurationError(f"cannot listen on {where}: {reason}") from error
         self._server = server
+        if self._face is not None:
+            try:
+                self._face.bind(host)
+            except BaseException:
+                await self._end()
+                raise
         # Before anybody is told that the server is there: they may stop it at once.
         self._handle_signals()
         try:
@@ -186,6 +229,8 @@ class GRPCServer:
         if self.is_serving:
             self._say_serving(True)
             await server.accept()
+            if self._face is not None:
+                self._face.accept(server)
             log.info("listening on %s", listening_on(host, server.port))
 
     async def wait(self) -> None:
@@ -234,18 +279,22 @@ class GRPCServer:
         log.info("stopping: %d calls in flight", len(self._waited_for()))
         self._say_serving(False)
         self._server.stop_listening()
+        if self._face is not None:
+            self._face.stop_listening()
         self._server.drain_connections()
         await self._calls_finished()
         left = self._waited_for()
         if left:
             log.warning("cancelling %d calls that outlived the grace period", len(left))
         self._server.close()
+        if self._face is not None:
+            self._face.cancel()
         if left:
             await asyncio.wait(left, timeout=_CLEANUP)
 
     def _say_serving(self, serving: bool) -> None:
         for handler in self._handlers:
-            if isinstance(handler, HealthService):
+            if isinstance(handler, _TellsHealth):
                 handler.set_serving(serving)
 
     async def _start_handlers(self) -> None:
@@ -271,6 +320,8 @@ class GRPCServer:
         if server is not None:
             server.close()
             server.close_connections()
+        if self._face is not None:
+            await self._face.close()
         started, self._started = self._started, []
         for handler in reversed(started):
             ending = asyncio.create_task(handler.shutdown())

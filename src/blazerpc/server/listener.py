@@ -113,6 +113,10 @@ class Listener(grpclib.server.Server):
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
         self._layers: WeakSet[TLSProtocol] = WeakSet()
 
+    def handler(self, path: str) -> Handler:
+        """Return what serves the calls of a path; raise ``KeyError`` for an unknown one."""
+        return self._mapping[path]
+
     async def bind(
         self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool
     ) -> None:

@@ -45,7 +45,7 @@ class LargeMessage(Message):
 
     Attributes:
         light: the message, in which the data of those tensors is empty.
-        data: the bytes of tensors, by the name of their field.
+        data: the bytes of tensors, or of fields of bytes, by the name of the field.
     """
 
     light: Message
@@ -90,8 +90,12 @@ class LargeMessage(Message):
         rest.CopyFrom(self.light)
         pieces: list[Bytes] = []
         for name, data in self.data.items():
+            number = tensor_fields(self.light.DESCRIPTOR).get(name)
+            if number is None:  # bytes by themselves
+                number = self.light.DESCRIPTOR.fields_by_name[name].number
+                pieces += [_tag(number, _varint(len(data))), data]
+                continue
             tensor = getattr(self.light, name).SerializeToString() + _tag(_DATA, _varint(len(data)))
-            number = tensor_fields(self.light.DESCRIPTOR)[name]
             pieces += [_tag(number, _varint(len(tensor) + len(data))) + tensor, data]
             rest.ClearField(name)
         return (rest.SerializeToString(), *pieces)
@@ -159,7 +163,7 @@ def read_message(data: bytes | bytearray | memoryview, message_class: type[Messa
     if len(data) >= LARGE and (numbers := tensor_fields(message_class.DESCRIPTOR)):
         try:
             light, beside = _split(memoryview(data).toreadonly(), frozenset(numbers.values()))
-        except _NotSimpleError:  # protobuf has the last word, on what is wrong, too
+        except NotSimpleError:  # protobuf has the last word, on what is wrong, too
             pass
         else:
             of_names: dict[str, Bytes] = {
@@ -194,12 +198,12 @@ def _long_field(begin: memoryview) -> int:
                 _, position = _read_varint(begin, position, most=10)
             else:
                 break
-    except _NotSimpleError:
+    except NotSimpleError:
         pass
     return 0
 
 
-class _NotSimpleError(Exception):
+class NotSimpleError(Exception):
     """The bytes are wrong, or such that reading them here is not worth it."""
 
 
@@ -211,25 +215,25 @@ def _split(view: memoryview, tensors: frozenset[int]) -> tuple[bytes, dict[int, 
     """
     light = bytearray()
     beside: dict[int, memoryview] = {}
-    for number, begin, payload, end in _fields(view):
+    for number, begin, payload, end in fields(view):
         if number not in tensors:
             light += view[begin:end]
             continue
         if payload is None:
-            raise _NotSimpleError
+            raise NotSimpleError
         tensor = bytearray()
-        for inner, inner_begin, inner_payload, inner_end in _fields(payload):
+        for inner, inner_begin, inner_payload, inner_end in fields(payload):
             if inner != _DATA:
                 tensor += payload[inner_begin:inner_end]
             elif inner_payload is None:
-                raise _NotSimpleError
+                raise NotSimpleError
             else:
                 beside[number] = inner_payload
         light += _tag(number, _varint(len(tensor))) + tensor
     return bytes(light), beside
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | None, int]]:
+def fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | None, int]]:
     """Yield of each field its number, begin, payload if it has a length, and end."""
     position = 0
     for _ in range(_MAX_FIELDS):
@@ -248,11 +252,11 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | None, int
         elif wire_type in _FIXED:
             position += _FIXED[wire_type]
         else:
-            raise _NotSimpleError
+            raise NotSimpleError
         if position > len(view) or not 0 < tag >> 3 <= _MAX_NUMBER:
-            raise _NotSimpleError
+            raise NotSimpleError
         yield tag >> 3, begin, payload, position
-    raise _NotSimpleError
+    raise NotSimpleError
 
 
 def _read_varint(view: memoryview, position: int, most: int = 5) -> tuple[int, int]:
@@ -266,7 +270,7 @@ def _read_varint(view: memoryview, position: int, most: int = 5) -> tuple[int, i
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise _NotSimpleError
+    raise NotSimpleError
 
 
 def _tag(number: int, size: bytes) -> bytes:

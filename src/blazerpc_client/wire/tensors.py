@@ -142,7 +142,12 @@ def _encode_elements(array: npt.NDArray[Any]) -> bytes:
     return b"".join(parts)
 
 
-def _decode_elements(count: int, data: bytes, *, text: bool) -> list[str] | list[bytes]:
+def split_elements(count: int, data: bytes) -> list[bytes]:
+    """Return the elements of a string or bytes tensor.
+
+    Raises:
+        WireError: when the data holds another number of them, or ends within one.
+    """
     elements: list[bytes] = []
     position = 0
     while position < len(data):
@@ -155,6 +160,11 @@ def _decode_elements(count: int, data: bytes, *, text: bool) -> list[str] | list
         elements.append(data[start:position])
     if len(elements) != count:
         raise WireError(f"the shape takes {count} elements, the data holds {len(elements)}")
+    return elements
+
+
+def _decode_elements(count: int, data: bytes, *, text: bool) -> list[str] | list[bytes]:
+    elements = split_elements(count, data)
     room = len(elements) * max(map(len, elements), default=0) * (4 if text else 1)
     if room > _FREE_ROOM + _ROOM_PER_BYTE * len(data):
         raise WireError(

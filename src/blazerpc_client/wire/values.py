@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -189,7 +190,8 @@ class TensorValue(MessageValue):
             self.spec.check(array, dims)
         return array
 
-    def fill(self, message: Any, value: object, dims: Dims) -> None:
+    def checked(self, value: object, dims: Dims) -> npt.NDArray[Any]:
+        """Return the array that ``value`` is, or raise ``WireError``."""
         if isinstance(value, np.generic):  # what NumPy's reductions give for a 0-d array
             value = np.asarray(value)
         if not isinstance(value, np.ndarray):
@@ -197,7 +199,10 @@ class TensorValue(MessageValue):
             raise WireError(f"expected {expected}, got {type(value).__name__}")
         if self.spec is not None:
             self.spec.check(value, dims)
-        shape, dtype, data = tensors.encode(value)
+        return value
+
+    def fill(self, message: Any, value: object, dims: Dims) -> None:
+        shape, dtype, data = tensors.encode(self.checked(value, dims))
         # Filled in place: the constructor would copy the data four times.
         message.shape.extend(shape)
         message.dtype = dtype

@@ -105,7 +105,7 @@ class Running:
 
     def runner(self, model: str) -> ModelRunner:
         """Return what runs the requests of a model, for its counts."""
-        runners = {runner.model.name: runner for runner in self.servicer._runners}
+        runners = {runner.model.name: runner for runner in self.servicer.runners}
         return runners[model]
 
     @property

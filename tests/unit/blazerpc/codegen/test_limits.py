@@ -199,7 +199,7 @@ async def test_a_batch_waits_for_a_request_whose_headers_have_come() -> None:
         path = "/blazerpc.InferenceService/PredictRows"
         async with run.channel.request(path, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
             await stream.send_request()
-            await until(lambda: run.servicer._calls.running == 1)
+            await until(lambda: run.servicer.calls.running == 1)
             (other,) = calls(run, "Rows", 1)
             await until(lambda: waiting_for(run, "rows") == 1)
             assert gate.calls == 0
@@ -294,8 +294,8 @@ def with_dependencies(app: BlazeApp) -> None:
 
 def left_of(run: Running) -> list[str]:
     """Return what the server still has of calls."""
-    counts = {"calls": run.servicer._calls.running, "refused": run.servicer._calls.waiting}
-    for runner in run.servicer._runners:
+    counts = {"calls": run.servicer.calls.running, "refused": run.servicer.calls.waiting}
+    for runner in run.servicer.runners:
         name = runner.model.name
         counts[f"{name} waiting"] = waiting_for(run, name)
         if isinstance(runner, BatchRunner):
@@ -309,7 +309,7 @@ def left_of(run: Running) -> list[str]:
 
 
 def threads_of(run: Running) -> list[threading.Thread]:
-    models = tuple(f"blazerpc-{runner.model.name}-" for runner in run.servicer._runners)
+    models = tuple(f"blazerpc-{runner.model.name}-" for runner in run.servicer.runners)
     return [thread for thread in threading.enumerate() if thread.name.startswith(models)]
 
 
@@ -347,7 +347,7 @@ async def test_after_a_storm_of_cancelled_calls_nothing_is_left(
         await until(lambda: len(asyncio.all_tasks()) <= tasks + 1)  # the connection's own
         assert gate.inside == 0
         threads = threads_of(run)
-        assert len(threads) <= 4 * len(run.servicer._runners)
+        assert len(threads) <= 4 * len(run.servicer.runners)
         for rpc in ("Sync", "Async", "Rows", "Dependent"):
             assert await statuses(calls(run, rpc, 2)) == [Status.OK] * 2
     for thread in threads:

@@ -1,0 +1,414 @@
+"""The models over HTTP: protobuf's JSON, events, the Open Inference Protocol's routes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import ml_dtypes
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from openapi_spec_validator import validate
+
+from tests.conftest import ServerProcess, StartServer
+from tests.integration.conftest import blaze, logged
+
+APP = "tests.apps.open_inference:app"
+
+
+def http_of(server: ServerProcess) -> str:
+    """Return the address of a server's HTTP."""
+    (line,) = [line for line in server.banner.splitlines() if line.startswith("HTTP on ")]
+    return line.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server: StartServer) -> ServerProcess:
+    return start_module_server(APP, "--http-port", "0", "--max-message", "1000000")
+
+
+@pytest.fixture(scope="module")
+def url(server: ServerProcess) -> str:
+    return f"http://{http_of(server)}"
+
+
+@pytest.fixture(scope="module")
+def rows(start_module_server: StartServer) -> str:
+    return f"http://{http_of(start_module_server('tests.apps.rows:app', '--http-port', '0'))}"
+
+
+def predicted(url: str, model: str, body: object) -> tuple[int, Any]:
+    answer = httpx.post(f"{url}/v1/models/{model}:predict", json=body)
+    return answer.status_code, answer.json()
+
+
+def test_every_kind_of_value_has_its_json(url: str) -> None:
+    assert predicted(url, "greet", {"name": "you"}) == (200, {"result": "hello you"})
+    assert predicted(url, "greet/versions/2", {"name": "you"}) == (200, {"result": "good day you"})
+    assert predicted(url, "only/versions/7", {"name": "you"}) == (200, {"result": "you"})
+    assert predicted(url, "nested", {"point": {"x": 0}}) == (200, {"result": 0.0})
+    assert predicted(url, "table", {"x": 3}) == (200, {"result": {"x": "3"}})
+    assert predicted(url, "when", {"at": "2024-01-01T00:00:00Z"}) == (200, {"result": "2024"})
+    assert predicted(url, "raws", {"values": ["AAE="]}) == (200, {"result": ["AAE="]})
+
+
+def test_tensors_are_messages_of_base64(url: str) -> None:
+    array = {"shape": ["1", "2"], "dtype": "float", "data": "AACAPwAAAEA="}
+    assert predicted(url, "back-float32", {"x": array}) == (200, {"result": array})
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "text"),
+    [
+        ("greet", {"wrong": 1}, 'has no field named "wrong"'),
+        ("greet", {"name": 1}, "Failed to parse name field"),
+        ("back-float32", {}, "x: missing"),
+        (
+            "back-float32",
+            {"x": {"shape": [1, 2], "dtype": "double", "data": ""}},
+            "x: shape (1, 2) of float64 takes 16 bytes, got 0",
+        ),
+        ("defaults", {"mode": "c"}, "mode: expected one of 'a', 'b', got 'c'"),
+        ("count", {"to": "many"}, "Failed to parse to field"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(
+    url: str, model: str, body: object, text: str
+) -> None:
+    status, answer = predicted(url, model, body)
+    assert status == 400
+    assert answer["status"] == "INVALID_ARGUMENT"
+    assert text in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff", b'{"name": "\\ud800"}', b"[" * 100_000, b"null"]
+)
+@pytest.mark.parametrize("path", ["/v1/models/greet:predict", "/v2/models/greet/infer"])
+def test_what_is_no_json_object_is_refused(url: str, body: bytes, path: str) -> None:
+    answer = httpx.post(url + path, content=body)
+    assert answer.status_code == 400
+    assert answer.json()["status"] == "INVALID_ARGUMENT"
+
+
+def test_statuses_are_those_of_http(url: str) -> None:
+    status, answer = predicted(url, "fail", {"how": "raise"})
+    assert (status, answer["status"]) == (500, "INTERNAL")
+    assert answer["error"].startswith("model 'fail' failed; error id ")
+    answers = {
+        404: httpx.post(f"{url}/v1/models/no:predict", json={}),
+        405: httpx.get(f"{url}/v1/models/greet:predict"),
+        429: httpx.post(f"{url}/v1/models/greet:predict", content=b"x" * 1_000_001),
+    }
+    for expected, refused in answers.items():
+        assert refused.status_code == expected
+        assert set(refused.json()) == {"error", "status"}
+
+
+def test_a_call_ends_with_its_time(url: str, tmp_path: Path) -> None:
+    def held(timeout: str) -> httpx.Response:
+        body = {"until": str(tmp_path / "never")}
+        headers = {"grpc-timeout": timeout}
+        return httpx.post(f"{url}/v1/models/hold:predict", json=body, headers=headers)
+
+    assert held("100m").status_code == 504
+    # Its slot is free again.
+    assert held("100m").status_code == 504
+    assert held("soon").status_code == 400
+
+
+def test_a_compressed_request_is_refused(url: str) -> None:
+    headers = {"content-encoding": "gzip"}
+    answer = httpx.post(f"{url}/v1/models/greet:predict", content=b"{}", headers=headers)
+    assert answer.status_code == 501
+    assert answer.json()["error"] == "requests cannot be compressed"
+
+
+def test_headers_are_metadata(url: str) -> None:
+    answer = httpx.post(
+        f"{url}/v1/models/who:predict", json={"name": "you"}, headers={"X-Caller": "I"}
+    )
+    text = "'I' calls /blazerpc.InferenceService/PredictWho"
+    assert answer.json() == {"result": text}
+    bad = {"x-caller": "I", "x-bin": "abcde"}
+    answer = httpx.post(f"{url}/v1/models/who:predict", json={"name": "you"}, headers=bad)
+    assert answer.status_code == 400
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """Return name and data of each server-sent event."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((fields.get("event", "message"), json.loads(fields["data"])))
+    return found
+
+
+def test_a_stream_is_one_of_events(url: str) -> None:
+    answer = httpx.post(f"{url}/v1/models/count:predict", json={"to": 2})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert events(answer.text) == [
+        ("message", {"result": "0"}),
+        ("message", {"result": "1"}),
+        ("end", {}),
+    ]
+    failed = events(httpx.post(f"{url}/v1/models/count:predict", json={"to": 2, "fail_at": 1}).text)
+    assert [name for name, _ in failed] == ["message", "error", "end"]
+    assert failed[1][1]["status"] == "INTERNAL"
+    empty = httpx.post(f"{url}/v1/models/count:predict", json={"to": 0})
+    assert events(empty.text) == [("end", {})]
+    first = httpx.post(f"{url}/v1/models/count:predict", json={"to": 2, "fail_at": 0})
+    assert first.status_code == 500
+
+
+async def test_a_stream_that_nobody_reads_any_more_ends(server: ServerProcess, url: str) -> None:
+    body = {"name": "by http"}
+    async with (
+        httpx.AsyncClient() as client,
+        client.stream("POST", f"{url}/v1/models/forever:predict", json=body) as answer,
+    ):
+        async for line in answer.aiter_lines():
+            assert line == 'data: {"result": "by http"}'
+            break
+    await logged(server, "left by http")
+
+
+async def test_a_client_that_goes_away_frees_its_slot(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(APP, "--http-port", "0")
+    url = f"http://{http_of(server)}/v1/models/hold:predict"
+    until = tmp_path / "until"
+    async with httpx.AsyncClient() as client:
+        first = asyncio.create_task(client.post(url, json={"until": str(tmp_path / "never")}))
+        await logged(server, "holding")
+        refused = await client.post(url, json={"until": str(until)})
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        first.cancel()
+        until.touch()
+        async with asyncio.timeout(30):
+            while (await client.post(url, json={"until": str(until)})).status_code != 200:
+                pass
+
+
+async def test_calls_in_flight_are_finished_at_the_end(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(APP, "--http-port", "0", "--grace", "50")
+    url = f"http://{http_of(server)}/v1/models/hold:predict"
+    until = tmp_path / "until"
+    async with httpx.AsyncClient() as client:
+        held = asyncio.create_task(client.post(url, json={"until": str(until)}, timeout=50))
+        await logged(server, "holding")
+        server.signal(signal.SIGTERM)
+        await logged(server, "stopping: 1 calls in flight")
+        until.touch()
+        assert (await held).json() == {"result": "released"}
+    code, errors = await asyncio.to_thread(server.wait)
+    assert code == 0, errors
+
+
+async def test_calls_that_outlive_the_grace_period_are_cancelled(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(APP, "--http-port", "0", "--grace", "0.1")
+    url = f"http://{http_of(server)}/v1/models/hold:predict"
+    async with httpx.AsyncClient() as client:
+        body = {"until": str(tmp_path / "never")}
+        held = asyncio.create_task(client.post(url, json=body, timeout=50))
+        await logged(server, "holding")
+        code, errors = await asyncio.to_thread(server.stop)
+        assert code == 0, errors
+        assert "Traceback" not in errors
+        answer = await held
+    assert (answer.status_code, answer.json()["error"]) == (503, "the server is stopping")
+
+
+@pytest.fixture
+def client(url: str) -> Any:
+    with triton.InferenceServerClient(url.removeprefix("http://")) as client:
+        yield client
+
+
+def tensor(name: str, array: Any, datatype: str, *, binary: bool) -> triton.InferInput:
+    made = triton.InferInput(name, array.shape, datatype)
+    made.set_data_from_numpy(array, binary_data=binary)
+    return made
+
+
+def test_tritons_client_asks_for_health_and_metadata(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("add")
+    assert not client.is_model_ready("nested")
+    assert client.get_server_metadata()["name"] == "open"
+    (given,) = client.get_model_metadata("add")["inputs"]
+    assert given == {"name": "x", "datatype": "FP32", "shape": [-1, 2]}
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client_sends_arrays(client: Any, binary: bool) -> None:
+    arrays: list[tuple[str, str, Any]] = [
+        ("float32", "FP32", np.array([[1.5, -2.0]], np.float32)),
+        ("uint64", "UINT64", np.array([[0, 2**64 - 1]], np.uint64)),
+        ("int8", "INT8", np.array([[-128, 127]], np.int8)),
+        ("bool", "BOOL", np.array([[True, False]])),
+        ("str", "BYTES", np.array([["a", "grüß"]], object)),
+        ("float32", "FP32", np.zeros((0, 2), np.float32)),
+        ("float32", "FP32", np.arange(20_000, dtype=np.float32).reshape(2, -1)),
+    ]
+    for kind, datatype, array in arrays:
+        answer = client.infer(
+            f"back-{kind}",
+            [tensor("x", array, datatype, binary=binary)],
+            outputs=[triton.InferRequestedOutput("result", binary_data=binary)],
+            request_id="7",
+        )
+        returned = answer.as_numpy("result")
+        if kind == "str":
+            expected = [v.encode() if binary else v for v in array.reshape(-1)]
+            assert returned.reshape(-1).tolist() == expected
+        else:
+            np.testing.assert_array_equal(returned, array)
+        assert answer.get_response()["id"] == "7"
+
+
+def test_half_precision_comes_as_binary_data(client: Any) -> None:
+    for kind, datatype, array in [
+        ("float16", "FP16", np.array([[-0.5, 1.0]], np.float16)),
+        ("bfloat16", "BF16", np.array([[-0.5, 1.0]], ml_dtypes.bfloat16)),
+    ]:
+        answer = client.infer(f"back-{kind}", [tensor("x", array, datatype, binary=True)])
+        np.testing.assert_array_equal(answer.as_numpy("result").astype(array.dtype), array)
+
+
+def inferred(url: str, model: str, *inputs: object, **more: object) -> tuple[int, str]:
+    body = {"inputs": inputs, **more}
+    answer = httpx.post(f"{url}/v2/models/{model}/infer", json=body)
+    return answer.status_code, answer.json().get("error", "")
+
+
+def given(datatype: str, shape: object, data: object, name: object = "x") -> dict[str, object]:
+    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("model", "tensor", "text"),
+    [
+        ("back-float32", given("FP32", [1, 2], [1.0]), "x: shape (1, 2) of float32 takes 8 bytes"),
+        ("back-int32", given("INT32", [1, 1], [1.5]), "x: data are not all INT32"),
+        ("back-int8", given("INT8", [1, 1], [128]), "x: a value is out of range for INT8"),
+        ("back-float32", given("FP32", [1, 1], [1e300]), "x: a value is out of range for FP32"),
+        ("back-float32", given("FP32", [1, 1], ["a"]), "x: data are not all FP32"),
+        (
+            "back-float32",
+            given("FP32", [1, 2], [[1], [1, 2]]),
+            "x: shape (1, 2) of float32 takes 8 bytes",
+        ),
+        ("back-bool", given("BOOL", [1, 1], [1]), "x: data are not all BOOL"),
+        ("back-str", given("BYTES", [1, 1], [1]), "x: data are not all text"),
+        ("back-float32", given("FP99", [1, 1], [1]), "x: no such datatype: 'FP99'"),
+        ("back-float32", given("FP32", [-1, 1], [1]), "x: a shape is a list of sizes"),
+        ("back-float32", given("FP32", [True], [1]), "x: a shape is a list of sizes"),
+        ("back-float32", given("FP32", 3, [1]), "shape: expected list"),
+        ("back-float32", given("FP32", [1], "1"), "data: expected list"),
+        ("back-float32", given("FP32", [1], [1], name=7), "name: expected str"),
+        ("back-float32", "x", "name: expected str"),
+        ("back-float32", given("FP32", [1, 1], [1], name="y"), "y: no such input; there are: x"),
+    ],
+)
+def test_wrong_tensors_are_named(url: str, model: str, tensor: object, text: str) -> None:
+    status, error = inferred(url, model, tensor)
+    assert status == 400
+    assert error.startswith(text)
+
+
+def test_what_json_does_not_have_must_be_binary(url: str) -> None:
+    body = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [NaN]}]}'
+    answer = httpx.post(f"{url}/v2/models/back-float32/infer", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "result: JSON has no NaN or infinity; ask for binary data"
+
+
+def test_binary_data_must_fit(url: str) -> None:
+    def sent(size: int, more: bytes, length: str | None = None) -> str:
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1]}
+        body = {"inputs": [{**tensor, "parameters": {"binary_data_size": size}}]}
+        text = json.dumps(body).encode()
+        headers = {"Inference-Header-Content-Length": length or str(len(text))}
+        answer = httpx.post(
+            f"{url}/v2/models/back-float32/infer", content=text + more, headers=headers
+        )
+        assert answer.status_code == (200 if answer.text.startswith('{"model_name"') else 400)
+        error: str = answer.json().get("error", "")
+        return error
+
+    assert sent(4, b"\0\0\0\0") == ""
+    assert sent(5, b"\0\0\0\0") == "x: binary_data_size does not fit what came"
+    assert sent(4, b"\0\0\0\0\0") == "1 bytes follow that belong to no input"
+    assert sent(4, b"\0\0\0\0", "9999").startswith("Inference-Header-Content-Length: ")
+
+
+def test_the_openapi_document_is_valid_and_has_every_model(url: str, rows: str) -> None:
+    for address in (url, rows):
+        document = httpx.get(f"{address}/openapi.json").json()
+        validate(document)
+    paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+    assert "/v1/models/nested:predict" in paths
+    assert "/v1/models/greet/versions/2:predict" in paths
+    assert "/v2/models/{name}/infer" in paths
+
+
+@pytest.mark.timeout(300)
+def test_schemathesis_finds_no_answer_that_the_document_does_not_have(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server("tests.apps.rows:app", "--http-port", "0")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "schemathesis"),
+            *("run", f"http://{http_of(server)}/openapi.json"),
+            *("--exclude-path-regex", "/versions/", "--no-color"),
+            *("--checks", f"{checks},response_schema_conformance"),
+            *("--max-examples", "8", "--seed", "1", "--phases", "fuzzing,coverage"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert "Traceback" not in server.errors()
+
+
+def test_workers_have_no_http() -> None:
+    done = blaze("serve", APP, "--workers", "2", "--http-port", "0")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "http_port is 0; it must be left out with several workers" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = blaze("serve", APP, "--port", "0", "--http-port", str(port))
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port} for HTTP: " in done.stderr.splitlines()[-1]
+
+
+def test_without_the_protocol_the_models_are_there(start_server: StartServer) -> None:
+    server = start_server(APP, "--http-port", "0", "--no-oip")
+    url = f"http://{http_of(server)}"
+    assert predicted(url, "greet", {"name": "you"}) == (200, {"result": "hello you"})
+    assert httpx.get(f"{url}/v2/health/live").status_code == 404
+    validate(httpx.get(f"{url}/openapi.json").json())

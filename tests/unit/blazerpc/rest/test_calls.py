@@ -1,0 +1,132 @@
+"""Calls over HTTP pass through the middleware that calls over gRPC do."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from grpclib.const import Status
+from grpclib.events import RecvRequest
+from grpclib.exceptions import GRPCError
+from prometheus_client import CollectorRegistry
+
+from blazerpc import BlazeApp, ConfigurationError, ServeOptions
+from blazerpc.server import ExceptionMiddleware, GRPCServer, MetricsMiddleware, Middleware
+from blazerpc.server.calls import Call
+from tests.unit.blazerpc.support import running
+
+
+class Door(Middleware):
+    """Lets in who knows the word, and notes how calls end."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, Status | None, int]] = []
+
+    async def on_request(self, event: RecvRequest) -> None:
+        if event.metadata.get("authorization") != "Bearer word":
+            raise GRPCError(Status.UNAUTHENTICATED, "who are you?")
+
+    def on_finish(self, call: Call) -> None:
+        assert call.address.startswith("127.0.0.1:")
+        self.ended.append((call.method, call.status, call.received))
+
+
+def app_with(*middleware: Middleware) -> BlazeApp:
+    app = BlazeApp(middleware=list(middleware), max_concurrent_requests=1)
+
+    @app.model("half")
+    def half(number: int) -> int:
+        if number % 2:
+            raise ValueError("an odd number")
+        return number // 2
+
+    return app
+
+
+@asynccontextmanager
+async def http(app: BlazeApp) -> AsyncIterator[httpx.AsyncClient]:
+    server: GRPCServer = app.server(ServeOptions(port=0, http_port=0))
+    async with (
+        running(server),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.face_port}") as client,
+    ):
+        yield client
+
+
+HALF = "/v1/models/half:predict"
+
+
+async def test_who_may_not_call_is_refused_on_every_way_in() -> None:
+    door = Door()
+    async with http(app_with(door)) as client:
+        refused = await client.post(HALF, json={"number": 2})
+        assert (refused.status_code, refused.json()) == (
+            401,
+            {"error": "who are you?", "status": "UNAUTHENTICATED"},
+        )
+        assert (await client.post("/v2/models/half/infer", json={})).status_code == 401
+        headers = {"Authorization": "Bearer word"}
+        answer = await client.post(HALF, json={"number": 2}, headers=headers)
+        assert answer.json() == {"result": "1"}
+    # A body is not read before its sender is known.
+    assert door.ended == [
+        ("/blazerpc.InferenceService/PredictHalf", Status.UNAUTHENTICATED, 0),
+        ("/inference.GRPCInferenceService/ModelInfer", Status.UNAUTHENTICATED, 0),
+        ("/blazerpc.InferenceService/PredictHalf", Status.OK, len(b'{"number":2}')),
+    ]
+
+
+async def test_exceptions_have_the_statuses_that_the_app_gives_them() -> None:
+    app = app_with(ExceptionMiddleware({ValueError: Status.FAILED_PRECONDITION}))
+    async with http(app) as client:
+        answer = await client.post(HALF, json={"number": 1})
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "an odd number", "status": "FAILED_PRECONDITION"}
+
+
+async def test_calls_are_counted_by_their_rpc() -> None:
+    registry = CollectorRegistry()
+    async with http(app_with(MetricsMiddleware(registry=registry))) as client:
+        await client.post(HALF, json={"number": 2})
+        await client.post(HALF, json={})
+        await client.post("/v1/models/no:predict", json={})
+
+    def count(status: str) -> float | None:
+        labels = {"method": "/blazerpc.InferenceService/PredictHalf", "status": status}
+        return registry.get_sample_value("blazerpc_requests_total", labels)
+
+    assert (count("OK"), count("INVALID_ARGUMENT")) == (2.0, None)
+
+
+@pytest.mark.parametrize("port", [-1, 1 << 16])
+def test_a_port_that_there_is_not_is_refused(port: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"http_port is {port}; it must be 0 to 65535"):
+        ServeOptions(http_port=port)
+
+
+def test_without_the_extra_it_is_told_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['starlette'] = None\n"
+        "from blazerpc import BlazeApp, ConfigurationError, ServeOptions\n"
+        "app = BlazeApp()\n"
+        "@app.model('half')\n"
+        "def half(number: int) -> int: return number // 2\n"
+        "app.server(ServeOptions())\n"
+        "try: app.server(ServeOptions(http_port=0))\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "HTTP needs starlette; pip install 'blazerpc[http]'\n", done.stderr
+
+
+def test_http_is_refused_where_it_would_be_less_safe() -> None:
+    with pytest.raises(ConfigurationError, match="left out with TLS and with UNIX sockets"):
+        ServeOptions(http_port=0, host="unix:/tmp/blaze.sock")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(ConfigurationError, match="left out with TLS and with UNIX sockets"):
+        ServeOptions(http_port=0, ssl=context)
