@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
@@ -28,6 +29,10 @@ log: logging.Logger = logging.getLogger("blazerpc.http")
 
 #: Seconds that a request's body has to come.
 _BODY: Final = 60.0
+
+#: gRPC's TimeoutValue and TimeoutUnit.
+#: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+_TIMEOUT: Final = re.compile(r"[0-9]{1,8}[HMSmun]")
 
 #: Headers that are about the HTTP message and not the call.
 _NOT_METADATA: Final = frozenset(
@@ -290,7 +295,6 @@ def _deadline(text: str | None) -> Deadline | None:
     """
     if text is None:
         return None
-    try:
-        return Deadline.from_timeout(decode_timeout(text))
-    except ValueError:
-        raise invalid_argument("grpc-timeout has the form of 500m or 10S", None) from None
+    if not _TIMEOUT.fullmatch(text):
+        raise invalid_argument("grpc-timeout has the form of 500m or 10S", None)
+    return Deadline.from_timeout(decode_timeout(text))

@@ -138,7 +138,7 @@ class Routes:
         def parse(body: bytes) -> Message:
             try:
                 message: Message = json_format.ParseDict(loads(body), request_class())
-            except (json_format.ParseError, RecursionError) as error:
+            except (json_format.ParseError, RecursionError, OverflowError) as error:
                 raise invalid_argument(str(error)[:500], None) from None
             return message
 
