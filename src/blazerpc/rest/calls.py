@@ -77,8 +77,9 @@ class HttpCall(ServerCall[Any, Any]):
     It is to its handler and to the middleware what a call over gRPC is.
 
     Args:
-        listener: whose handlers and middleware serve it.
+        listener: whose middleware sees it.
         path: of the rpc.
+        function: that serves it.
         request: of HTTP.
         parse: makes the rpc's request of the body, or raises ``GRPCError``.
         limit: bytes of the body, at most; 0 for any number.
@@ -88,12 +89,14 @@ class HttpCall(ServerCall[Any, Any]):
         self,
         listener: Listener,
         path: str,
+        function: Callable[[Any], Awaitable[None]],
         request: Request,
         parse: Callable[[bytes], Any],
         limit: int,
     ) -> None:
         self._listener = listener
         self._path = path
+        self._function = function
         self._http = request
         self._parse = parse
         self._most = limit
@@ -197,12 +200,11 @@ class HttpCall(ServerCall[Any, Any]):
             await self.send_trailing_metadata()
 
     async def _handle(self) -> None:
-        handler = self._listener.handler(self._path)
         metadata = _metadata(self._http)
         self._begun = True
         self.metadata, function = await self._listener.__dispatch__.recv_request(
             metadata,
-            handler.func,
+            self._function,
             method_name=self._path,
             deadline=self.deadline,
             content_type=self._http.headers.get("content-type", ""),
