@@ -259,6 +259,20 @@ async def test_calls_that_outlive_the_grace_period_are_cancelled(
     assert (answer.status_code, answer.json()["error"]) == (503, "the server is stopping")
 
 
+def test_a_stream_that_nobody_reads_ends_with_the_server(start_server: StartServer) -> None:
+    server = start_server(APP, "--http-port", "0", "--grace", "0.1", "--access-log")
+    host, _, port = http_of(server).rpartition(":")
+    body = json.dumps({"name": "x" * 100_000}).encode()
+    head = f"POST /v1/models/forever:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(head.encode() + b"\r\n\r\n" + body)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        code, errors = server.stop()
+    assert code == 0, errors
+    assert "Traceback" not in errors
+    assert "ERROR" not in errors
+
+
 @pytest.fixture
 def client(url: str) -> Any:
     with triton.InferenceServerClient(url.removeprefix("http://")) as client:

@@ -115,6 +115,10 @@ class RestServer:
             self._server.should_exit = True
             # Answers whose calls have ended may still be on their way.
             await asyncio.wait([self._task], timeout=_CLEANUP)
+            # What nobody reads does not end before its connection does.
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.wait([self._task], timeout=_CLEANUP)
             self._server.force_exit = True
             for task in self._server.server_state.tasks:
                 task.cancel()

@@ -53,7 +53,8 @@ def test_a_bad_request_fits_into_headers_whatever_it_quotes() -> None:
     error = translated(ValidationError("é" * 100_000, field="ü" * 100_000))
     assert error.status is Status.INVALID_ARGUMENT
     assert len((error.message or "").encode()) <= 1024
-    (details,) = error.details or ()
+    assert error.details is not None
+    (details,) = error.details
     assert details.ByteSize() <= 3072
 
 
