@@ -93,10 +93,12 @@ class Routes:
                 *(Route(f"{path}/ready", self._asked("ModelReady")) for path in models),
                 *(Route(f"{path}/infer", self._infer, methods=["POST"]) for path in models),
             ]
-        return Starlette(
+        app = Starlette(
             routes=routes,
             exception_handlers={404: self._no_route, 405: self._no_route, ClientDisconnect: _gone},
         )
+        app.router.redirect_slashes = False  # it would answer before middleware sees the call
+        return app
 
     async def _describe(self, request: Request) -> Response:
         # Who may not read the schema over gRPC may not read it here.

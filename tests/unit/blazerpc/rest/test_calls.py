@@ -16,8 +16,15 @@ from grpclib.exceptions import GRPCError
 from prometheus_client import CollectorRegistry
 
 from blazerpc import BlazeApp, ConfigurationError, ServeOptions
-from blazerpc.server import ExceptionMiddleware, GRPCServer, MetricsMiddleware, Middleware
+from blazerpc.server import (
+    AuthMiddleware,
+    ExceptionMiddleware,
+    GRPCServer,
+    MetricsMiddleware,
+    Middleware,
+)
 from blazerpc.server.calls import Call
+from blazerpc.server.middleware.auth import bearer_token
 from tests.unit.blazerpc.support import running
 
 
@@ -75,6 +82,7 @@ async def test_who_may_not_call_is_refused_on_every_way_in() -> None:
         assert (await client.post("/v2/models/half/infer", json={})).status_code == 401
         assert (await client.get("/openapi.json")).status_code == 401
         assert (await client.post("/v1/models/no:predict")).status_code == 401
+        assert (await client.get("/v2/")).status_code == 401
         headers = {"Authorization": "Bearer word"}
         answer = await client.post(HALF, json={"number": 2}, headers=headers)
         assert answer.json() == {"result": "1"}
@@ -87,11 +95,21 @@ async def test_who_may_not_call_is_refused_on_every_way_in() -> None:
         ("/inference.GRPCInferenceService/ModelInfer", Status.UNAUTHENTICATED, 0),
         (REFLECTION, Status.UNAUTHENTICATED, 0),
         ("/v1/models/no:predict", Status.UNAUTHENTICATED, 0),
+        ("/v2/", Status.UNAUTHENTICATED, 0),
         ("/blazerpc.InferenceService/PredictHalf", Status.OK, len(b'{"number":2}')),
         (REFLECTION, Status.OK, 0),
         ("/v1/no", Status.UNIMPLEMENTED, 0),
         (HALF, Status.UNIMPLEMENTED, 0),
     ]
+
+
+async def test_probes_need_no_credentials() -> None:
+    door = AuthMiddleware(bearer_token({"word": "me"}))
+    async with http(app_with(door)) as client:
+        assert (await client.get("/v2/health/live")).json() == {"live": True}
+        assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+        for path in ("/v2", "/v2/models/half", "/v2/models/half/ready"):
+            assert (await client.get(path)).status_code == 401
 
 
 async def test_without_reflection_nobody_reads_the_schema() -> None:
