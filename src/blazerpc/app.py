@@ -345,7 +345,7 @@ class BlazeApp:
                 title=self.name,
                 oip=options.oip,
                 reflection=options.reflection,
-                limit=options.limits.max_receive_message,
+                limits=options.limits,
             )
 
         assert options.http_port is not None

@@ -21,6 +21,7 @@ from blazerpc.runtime.errors import invalid_argument
 from blazerpc.server.calls import current_call
 from blazerpc.server.listener import Listener
 from blazerpc_client.metadata import PUSHBACK
+from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.serving import ServerCall
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class HttpCall(ServerCall[Any, Any]):
         function: that serves it.
         request: of HTTP.
         parse: makes the rpc's request of the body, or raises ``GRPCError``.
-        limit: bytes of the body, at most; 0 for any number.
+        limits: of the body, and of each answer as the rpc has it.
     """
 
     def __init__(  # its base's is for a stream of HTTP/2, which this call has not
@@ -92,14 +93,14 @@ class HttpCall(ServerCall[Any, Any]):
         function: Callable[[Any], Awaitable[None]],
         request: Request,
         parse: Callable[[bytes], Any],
-        limit: int,
+        limits: Limits,
     ) -> None:
         self._listener = listener
         self._path = path
         self._function = function
         self._http = request
         self._parse = parse
-        self._most = limit
+        self._limits = limits
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue(1)
         self._protocol_trailers: list[tuple[str, str]] = []
         self._read = False
@@ -141,8 +142,12 @@ class HttpCall(ServerCall[Any, Any]):
     async def send_message(self, message: Any) -> None:
         """Hand an answer over, and wait while one before it has not been taken."""
         (message,) = await self._listener.__dispatch__.send_message(message)
+        size, most = message.ByteSize(), self._limits.max_send_message
+        if size > most:
+            text = f"a message of {size} bytes is to be sent, {most} are allowed"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
         if (call := current_call()) is not None:
-            call.sent += message.ByteSize()
+            call.sent += size
         await self._answers.put(message)
 
     async def send_trailing_metadata(
@@ -219,13 +224,13 @@ class HttpCall(ServerCall[Any, Any]):
     async def _body(self) -> bytes:
         if self._http.headers.get("content-encoding", "identity") != "identity":
             raise GRPCError(Status.UNIMPLEMENTED, "requests cannot be compressed")
-        body = bytearray()
+        body, most = bytearray(), self._limits.max_receive_message
         try:
             async with asyncio.timeout(_BODY):
                 async for piece in self._http.stream():
                     body += piece
-                    if self._most and len(body) > self._most:
-                        text = f"a request of more than {self._most} bytes"
+                    if len(body) > most:
+                        text = f"a request of more than {most} bytes"
                         raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
         except TimeoutError:
             text = f"the body did not come within {_BODY:g} seconds"

@@ -29,6 +29,7 @@ from blazerpc.runtime.model import ModelInfo
 from blazerpc.server.calls import unimplemented
 from blazerpc.server.listener import Listener
 from blazerpc_client.schema import Schema
+from blazerpc_client.transport.limits import Limits
 from blazerpc_client.wire.large import LargeMessage
 
 #: What the OpenAPI document is to middleware.
@@ -47,7 +48,7 @@ class Routes:
         title: of the OpenAPI document.
         oip: whether the Open Inference Protocol is served.
         reflection: whether clients may read the schema.
-        limit: bytes of a request, at most; 0 for any number.
+        limits: of what is received and sent.
     """
 
     def __init__(
@@ -59,10 +60,10 @@ class Routes:
         title: str,
         oip: bool,
         reflection: bool,
-        limit: int,
+        limits: Limits,
     ) -> None:
         self._listener = listener
-        self._limit = limit
+        self._limits = limits
         self._models = models
         self._openapi = document(models, schema, title=title, oip=oip)
         self._oip = oip
@@ -102,7 +103,7 @@ class Routes:
 
     async def _describe(self, request: Request) -> Response:
         # Who may not read the schema over gRPC may not read it here.
-        call = HttpCall(self._listener, _REFLECTION, _nothing, request, bytes, self._limit)
+        call = HttpCall(self._listener, _REFLECTION, _nothing, request, bytes, self._limits)
         async with self._served(call):
             status = await unless_gone(call, request, _status(call))
         return JSONResponse(self._openapi) if status is Status.OK else _failure(call)
@@ -110,7 +111,7 @@ class Routes:
     async def _no_route(self, request: Request, error: Exception) -> Response:
         # As over gRPC, middleware sees calls of what there is not, and may refuse them.
         path = request.url.path
-        call = HttpCall(self._listener, path, unimplemented, request, bytes, self._limit)
+        call = HttpCall(self._listener, path, unimplemented, request, bytes, self._limits)
         async with self._served(call):
             ended = await unless_gone(call, request, _status(call))
         if ended is not Status.UNIMPLEMENTED:
@@ -122,7 +123,7 @@ class Routes:
 
     def _call(self, path: str, request: Request, parse: Callable[[bytes], Any]) -> HttpCall:
         function = self._listener.handler(path).func
-        return HttpCall(self._listener, path, function, request, parse, self._limit)
+        return HttpCall(self._listener, path, function, request, parse, self._limits)
 
     def _asked(self, rpc: str) -> Endpoint:
         """Return the endpoint of an rpc of the protocol that has no tensors."""
