@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from google.protobuf.message import Message
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline, decode_metadata, decode_timeout
+from grpclib.metadata import Deadline, _Metadata, decode_metadata, decode_timeout
 from grpclib.protocol import Peer
 from multidict import MultiDict
 from starlette.requests import ClientDisconnect, Request
@@ -79,6 +79,8 @@ class HttpCall(ServerCall[Any, Any]):
         limit: bytes of the body, at most; 0 for any number.
     """
 
+    metadata: _Metadata | None
+
     def __init__(  # its base's is for a stream of HTTP/2, which this call has not
         self,
         listener: Listener,
@@ -101,8 +103,8 @@ class HttpCall(ServerCall[Any, Any]):
         self.body_read: asyncio.Event = asyncio.Event()
         self.status: Status = Status.OK
         self.message: str | None = None
-        self.peer = Peer(cast(Any, _Transport(request.client)))
-        self.deadline = None
+        self.peer: Peer = Peer(cast(Any, _Transport(request.client)))
+        self.deadline: Deadline | None = None
 
     @property
     def retry_after(self) -> float | None:
@@ -192,12 +194,11 @@ class HttpCall(ServerCall[Any, Any]):
             await self.send_trailing_metadata()
 
     async def _handle(self) -> None:
-        handler = self._listener.handler(self._path)
         metadata = _metadata(self._http)
         self._begun = True
         self.metadata, function = await self._listener.__dispatch__.recv_request(
             metadata,
-            handler.func,
+            self._listener.function(self._path),
             method_name=self._path,
             deadline=self.deadline,
             content_type=self._http.headers.get("content-type", ""),

@@ -133,7 +133,7 @@ class Routes:
 
     def _predict(self, model: ModelInfo) -> Endpoint:
         path = f"/{SERVICE_NAME}/{model.rpc}"
-        request_class = self._listener.handler(path).request_type
+        request_class = self._listener.request_class(path)
 
         def parse(body: bytes) -> Message:
             try:
