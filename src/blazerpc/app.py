@@ -337,13 +337,19 @@ class BlazeApp:
             raise ConfigurationError(text) from None
         models = self.registry.list_models()
 
-        limit = options.limits.max_receive_message
-
         def routes(listener: Listener) -> Routes:
-            return Routes(listener, models, schema, title=self.name, oip=options.oip, limit=limit)
+            return Routes(
+                listener,
+                models,
+                schema,
+                title=self.name,
+                oip=options.oip,
+                reflection=options.reflection,
+                limit=options.limits.max_receive_message,
+            )
 
         assert options.http_port is not None
-        return RestServer(routes, options.http_port)
+        return RestServer(routes, options.http_port, options.limits)
 
     def _engine(self, options: ServeOptions) -> Engine:
         """Return what runs the models.

@@ -90,13 +90,38 @@ def test_a_wrong_request_is_told_what_is_wrong(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"\xff", b'{"name": "\\ud800"}', b"[" * 100_000, b"null"]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        "{}".encode("utf-16"),
+        b'{"name": "\\ud800"}',
+        b'{"\\uD800": 1}',
+        b'{"id": "\\ud800", "inputs": []}',
+        b'{"inputs": [{"name": "\\udc00", "datatype": "FP32", "shape": [1], "data": [1]}]}',
+        b'{"inputs": [], "outputs": [{"name": "\\ud800"}]}',
+        b"[" * 100_000,
+        b"null",
+    ],
 )
 @pytest.mark.parametrize("path", ["/v1/models/greet:predict", "/v2/models/greet/infer"])
 def test_what_is_no_json_object_is_refused(url: str, body: bytes, path: str) -> None:
     answer = httpx.post(url + path, content=body)
     assert answer.status_code == 400
     assert answer.json()["status"] == "INVALID_ARGUMENT"
+
+
+def test_numbers_that_no_float_holds_are_refused(url: str) -> None:
+    for body in ({"bias": 10**400}, {"bias": -(10**400)}):
+        status, answer = predicted(url, "defaults", body)
+        assert (status, answer["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_text_beyond_16_bits_is_text(url: str) -> None:
+    answer = httpx.post(f"{url}/v1/models/greet:predict", content=b'{"name": "\\ud83d\\ude00"}')
+    assert answer.json() == {"result": "hello \U0001f600"}
 
 
 def test_statuses_are_those_of_http(url: str) -> None:
@@ -122,7 +147,8 @@ def test_a_call_ends_with_its_time(url: str, tmp_path: Path) -> None:
     assert held("100m").status_code == 504
     # Its slot is free again.
     assert held("100m").status_code == 504
-    assert held("soon").status_code == 400
+    for wrong in ("soon", "-1S", "1" * 9 + "S", "1" * 400 + "H"):
+        assert held(wrong).status_code == 400
 
 
 def test_a_compressed_request_is_refused(url: str) -> None:
@@ -231,6 +257,20 @@ async def test_calls_that_outlive_the_grace_period_are_cancelled(
         assert "Traceback" not in errors
         answer = await held
     assert (answer.status_code, answer.json()["error"]) == (503, "the server is stopping")
+
+
+def test_a_stream_that_nobody_reads_ends_with_the_server(start_server: StartServer) -> None:
+    server = start_server(APP, "--http-port", "0", "--grace", "0.1", "--access-log")
+    host, _, port = http_of(server).rpartition(":")
+    body = json.dumps({"name": "x" * 100_000}).encode()
+    head = f"POST /v1/models/forever:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(head.encode() + b"\r\n\r\n" + body)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        code, errors = server.stop()
+    assert code == 0, errors
+    assert "Traceback" not in errors
+    assert "ERROR" not in errors
 
 
 @pytest.fixture
@@ -356,6 +396,7 @@ def test_binary_data_must_fit(url: str) -> None:
     assert sent(5, b"\0\0\0\0") == "x: binary_data_size does not fit what came"
     assert sent(4, b"\0\0\0\0\0") == "1 bytes follow that belong to no input"
     assert sent(4, b"\0\0\0\0", "9999").startswith("Inference-Header-Content-Length: ")
+    assert sent(4, bytes(4), "9" * 5000).startswith("Inference-Header-Content-Length: is no number")
 
 
 def test_the_openapi_document_is_valid_and_has_every_model(url: str, rows: str) -> None:

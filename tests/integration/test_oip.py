@@ -384,6 +384,14 @@ def test_wrong_contents_are_named(
     assert (caught.value.details() or "").startswith(text)
 
 
+def test_an_error_is_no_longer_than_headers_may_be(stub: Any) -> None:
+    request = raw("greet", (2**62,) * 100_000, b"", datatype="BYTES")
+    request.inputs[0].name = "name"
+    with pytest.raises(grpc.RpcError, match=r"name: expected shape \(1,\), got \(4611") as caught:
+        stub.ModelInfer(request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_typed_and_raw_contents_of_one_input_are_refused(stub: Any) -> None:
     request = typed("back-float32", "FP32", (1, 1), fp32_contents=[1.0])
     request.raw_input_contents.append(b"1234")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
@@ -28,6 +29,10 @@ log: logging.Logger = logging.getLogger("blazerpc.http")
 
 #: Seconds that a request's body has to come.
 _BODY: Final = 60.0
+
+#: gRPC's TimeoutValue and TimeoutUnit.
+#: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+_TIMEOUT: Final = re.compile(r"[0-9]{1,8}[HMSmun]")
 
 #: Headers that are about the HTTP message and not the call.
 _NOT_METADATA: Final = frozenset(
@@ -72,8 +77,9 @@ class HttpCall(ServerCall[Any, Any]):
     It is to its handler and to the middleware what a call over gRPC is.
 
     Args:
-        listener: whose handlers and middleware serve it.
+        listener: whose middleware sees it.
         path: of the rpc.
+        function: that serves it.
         request: of HTTP.
         parse: makes the rpc's request of the body, or raises ``GRPCError``.
         limit: bytes of the body, at most; 0 for any number.
@@ -85,12 +91,14 @@ class HttpCall(ServerCall[Any, Any]):
         self,
         listener: Listener,
         path: str,
+        function: Callable[[Any], Awaitable[None]],
         request: Request,
         parse: Callable[[bytes], Any],
         limit: int,
     ) -> None:
         self._listener = listener
         self._path = path
+        self._function = function
         self._http = request
         self._parse = parse
         self._most = limit
@@ -198,7 +206,7 @@ class HttpCall(ServerCall[Any, Any]):
         self._begun = True
         self.metadata, function = await self._listener.__dispatch__.recv_request(
             metadata,
-            self._listener.function(self._path),
+            self._function,
             method_name=self._path,
             deadline=self.deadline,
             content_type=self._http.headers.get("content-type", ""),
@@ -291,7 +299,6 @@ def _deadline(text: str | None) -> Deadline | None:
     """
     if text is None:
         return None
-    try:
-        return Deadline.from_timeout(decode_timeout(text))
-    except ValueError:
-        raise invalid_argument("grpc-timeout has the form of 500m or 10S", None) from None
+    if not _TIMEOUT.fullmatch(text):
+        raise invalid_argument("grpc-timeout has the form of 500m or 10S", None)
+    return Deadline.from_timeout(decode_timeout(text))

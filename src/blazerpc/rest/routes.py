@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -26,9 +26,13 @@ from blazerpc.rest.openapi import document
 from blazerpc.rest.tensors import JSON_LENGTH, JsonRequest, loads, plain, write_response
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc.runtime.model import ModelInfo
+from blazerpc.server.calls import unimplemented
 from blazerpc.server.listener import Listener
 from blazerpc_client.schema import Schema
 from blazerpc_client.wire.large import LargeMessage
+
+#: What the OpenAPI document is to middleware.
+_REFLECTION: Final = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -42,6 +46,7 @@ class Routes:
         schema: of the app.
         title: of the OpenAPI document.
         oip: whether the Open Inference Protocol is served.
+        reflection: whether clients may read the schema.
         limit: bytes of a request, at most; 0 for any number.
     """
 
@@ -53,6 +58,7 @@ class Routes:
         *,
         title: str,
         oip: bool,
+        reflection: bool,
         limit: int,
     ) -> None:
         self._listener = listener
@@ -60,6 +66,7 @@ class Routes:
         self._models = models
         self._openapi = document(models, schema, title=title, oip=oip)
         self._oip = oip
+        self._reflection = reflection
         self._running: set[asyncio.Task[None]] = set()
 
     def cancel(self) -> None:
@@ -72,7 +79,7 @@ class Routes:
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
-        routes = [Route("/openapi.json", self._describe)]
+        routes = [Route("/openapi.json", self._describe)] if self._reflection else []
         for model in self._models:
             predict = self._predict(model)
             routes += [Route(path, predict, methods=["POST"]) for path in paths_of(model)]
@@ -88,14 +95,32 @@ class Routes:
             ]
         return Starlette(
             routes=routes,
-            exception_handlers={404: _no_route, 405: _no_route, ClientDisconnect: _gone},
+            exception_handlers={404: self._no_route, 405: self._no_route, ClientDisconnect: _gone},
         )
 
     async def _describe(self, request: Request) -> Response:
-        return JSONResponse(self._openapi)
+        # Who may not read the schema over gRPC may not read it here.
+        call = HttpCall(self._listener, _REFLECTION, _nothing, request, bytes, self._limit)
+        async with self._served(call):
+            status = await unless_gone(call, request, _status(call))
+        return JSONResponse(self._openapi) if status is Status.OK else _failure(call)
+
+    async def _no_route(self, request: Request, error: Exception) -> Response:
+        # As over gRPC, middleware sees calls of what there is not, and may refuse them.
+        path = request.url.path
+        call = HttpCall(self._listener, path, unimplemented, request, bytes, self._limit)
+        async with self._served(call):
+            ended = await unless_gone(call, request, _status(call))
+        if ended is not Status.UNIMPLEMENTED:
+            return _failure(call)
+        status: int = getattr(error, "status_code", 404)
+        text = "no such path" if status == 404 else "the path takes another method"
+        kind = Status.NOT_FOUND if status == 404 else Status.UNIMPLEMENTED
+        return JSONResponse(_failed(kind, text), status, getattr(error, "headers", None))
 
     def _call(self, path: str, request: Request, parse: Callable[[bytes], Any]) -> HttpCall:
-        return HttpCall(self._listener, path, request, parse, self._limit)
+        function = self._listener.function(path)
+        return HttpCall(self._listener, path, function, request, parse, self._limit)
 
     def _asked(self, rpc: str) -> Endpoint:
         """Return the endpoint of an rpc of the protocol that has no tensors."""
@@ -138,7 +163,7 @@ class Routes:
         def parse(body: bytes) -> Message:
             try:
                 message: Message = json_format.ParseDict(loads(body), request_class())
-            except (json_format.ParseError, RecursionError) as error:
+            except (json_format.ParseError, RecursionError, OverflowError) as error:
                 raise invalid_argument(str(error)[:500], None) from None
             return message
 
@@ -165,6 +190,17 @@ def paths_of(model: ModelInfo) -> list[str]:
     """Return the paths under which a model is called."""
     paths = [f"/v1/models/{model.name}/versions/{model.version}:predict"]
     return [f"/v1/models/{model.name}:predict", *paths] if model.version == "1" else paths
+
+
+async def _nothing(call: HttpCall) -> None:
+    """Serve a call whose answer is not one of an rpc."""
+
+
+async def _status(call: HttpCall) -> Status:
+    """Return how a call without answers ended."""
+    async for _ in call.answers():
+        pass
+    return call.status
 
 
 async def _only(call: HttpCall) -> Message | None:
@@ -230,10 +266,3 @@ def _failure(call: HttpCall) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=HTTP_STATUS[Status.CANCELLED])  # nobody reads it
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    status: int = getattr(error, "status_code", 404)
-    text = "no such path" if status == 404 else "the path takes another method"
-    kind = Status.NOT_FOUND if status == 404 else Status.UNIMPLEMENTED
-    return JSONResponse(_failed(kind, text), status, getattr(error, "headers", None))

@@ -11,11 +11,13 @@ from typing import Final
 import uvicorn
 
 from blazerpc.exceptions import ConfigurationError
+from blazerpc.rest.connections import LimitedConfig
 from blazerpc.rest.routes import Routes
 from blazerpc.server.listener import Listener
+from blazerpc_client.transport.limits import Limits
 
-#: Connections at one time.
-_MAX_CONNECTIONS: Final = 1024
+#: Connections that the system keeps until they are accepted.
+_BACKLOG: Final = 1024
 
 #: Seconds that a connection may be idle between requests.
 _IDLE: Final = 60
@@ -39,12 +41,14 @@ class RestServer:
     Args:
         routes: makes what can be asked, once there is what serves the calls.
         port: to listen on; 0 lets the system choose.
+        limits: of its connections.
     """
 
-    def __init__(self, routes: Callable[[Listener], Routes], port: int) -> None:
+    def __init__(self, routes: Callable[[Listener], Routes], port: int, limits: Limits) -> None:
         self._make_routes = routes
         self._routes: Routes | None = None
         self._port = port
+        self._limits = limits
         self._socket: socket.socket | None = None
         self._server: _Uvicorn | None = None
         self._task: asyncio.Task[None] | None = None
@@ -78,11 +82,11 @@ class RestServer:
     def accept(self, listener: Listener) -> None:
         """Accept connections."""
         assert self._socket is not None
-        self._socket.listen(_MAX_CONNECTIONS)
+        self._socket.listen(_BACKLOG)
         self._routes = self._make_routes(listener)
-        config = uvicorn.Config(
+        config = LimitedConfig(
             self._routes.app(),
-            http="h11",
+            self._limits,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -90,7 +94,6 @@ class RestServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=_IDLE,
         )
         self._server = _Uvicorn(config)
@@ -111,6 +114,10 @@ class RestServer:
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             # Answers whose calls have ended may still be on their way.
+            await asyncio.wait([self._task], timeout=_CLEANUP)
+            # What nobody reads does not end before its connection does.
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
             await asyncio.wait([self._task], timeout=_CLEANUP)
             self._server.force_exit = True
             for task in self._server.server_state.tasks:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -27,6 +28,9 @@ from blazerpc_client.wire.tensors import MAX_RANK, split_elements
 
 #: Bytes of JSON, when binary data follow it.
 JSON_LENGTH: Final = "Inference-Header-Content-Length"
+
+#: What may be half a character, which no text of protobuf can hold.
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 _BINARY_SIZE: Final = "binary_data_size"
 _BINARY: Final = "binary_data"
@@ -84,7 +88,9 @@ class JsonRequest:
     def _size(self, body: bytes) -> int:
         if self._json_length is None:
             return len(body)
-        if not self._json_length.isdecimal() or int(self._json_length) > len(body):
+        # Python reads no number of thousands of digits.
+        number = re.fullmatch("[0-9]{1,19}", self._json_length)
+        if number is None or int(number[0]) > len(body):
             raise invalid_argument("is no number of bytes of the body", JSON_LENGTH)
         return int(self._json_length)
 
@@ -139,7 +145,10 @@ def loads(body: bytes) -> dict[str, Any]:
         GRPCError: INVALID_ARGUMENT.
     """
     try:
-        document = json.loads(body)
+        text = body.decode()  # RFC 8259, section 8.1
+        document = json.loads(text)
+        if _SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise invalid_argument(f"the body is no JSON: {str(error)[:80]}", None) from None
     if not isinstance(document, dict):

@@ -35,8 +35,10 @@ user_statuses: Final[ContextVar[Mapping[type[Exception], Status]]] = ContextVar(
 
 def invalid_argument(message: str, field: str | None) -> GRPCError:
     """Return INVALID_ARGUMENT with ``google.rpc.BadRequest`` details that name the field."""
-    violation = BadRequest.FieldViolation(field=field or "", description=message)
-    text = message if field is None else f"{field}: {message}"
+    # Either may hold what the client sent: a shape, or a key of a map.
+    where, what = _short(field or ""), _short(message)
+    violation = BadRequest.FieldViolation(field=where, description=what)
+    text = what if field is None else _short(f"{where}: {what}")
     return GRPCError(Status.INVALID_ARGUMENT, text, [BadRequest(field_violations=[violation])])
 
 
@@ -107,9 +109,14 @@ def _sendable(error: GRPCError) -> GRPCError:
     """
     message = error.message
     if message is not None:
-        message = str(message).encode(errors="replace")[:_MAX_MESSAGE].decode(errors="ignore")
+        message = _short(str(message))
     details = error.details if isinstance(error.details, list | tuple) else ()
     messages = [detail for detail in details if isinstance(detail, Message)]
     if sum(detail.ByteSize() for detail in messages) > _MAX_DETAILS:
         messages = []
     return GRPCError(error.status, message, messages or None)
+
+
+def _short(text: str) -> str:
+    """Return as much of a text as headers can carry."""
+    return text.encode(errors="replace")[:_MAX_MESSAGE].decode(errors="ignore")

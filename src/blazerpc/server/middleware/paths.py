@@ -9,7 +9,11 @@ from typing import Final
 from blazerpc.exceptions import ConfigurationError
 
 #: What asks for a server's health often knows nothing but its address.
-HEALTH: Final = ("/grpc.health.v1.Health/",)
+HEALTH: Final = (
+    "/grpc.health.v1.Health/",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+)
 
 # No prefix of any other form: one that is too short would match more than was meant.
 _FORM: Final = re.compile(r"/[\w.]+/\w*")

@@ -49,8 +49,10 @@ def app_with(*middleware: Middleware) -> BlazeApp:
 
 
 @asynccontextmanager
-async def http(app: BlazeApp) -> AsyncIterator[httpx.AsyncClient]:
-    server: GRPCServer = app.server(ServeOptions(port=0, http_port=0))
+async def http(
+    app: BlazeApp, options: ServeOptions | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    server: GRPCServer = app.server(options or ServeOptions(port=0, http_port=0))
     async with (
         running(server),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.face_port}") as client,
@@ -58,6 +60,7 @@ async def http(app: BlazeApp) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 HALF = "/v1/models/half:predict"
 
 
@@ -70,15 +73,32 @@ async def test_who_may_not_call_is_refused_on_every_way_in() -> None:
             {"error": "who are you?", "status": "UNAUTHENTICATED"},
         )
         assert (await client.post("/v2/models/half/infer", json={})).status_code == 401
+        assert (await client.get("/openapi.json")).status_code == 401
+        assert (await client.post("/v1/models/no:predict")).status_code == 401
         headers = {"Authorization": "Bearer word"}
         answer = await client.post(HALF, json={"number": 2}, headers=headers)
         assert answer.json() == {"result": "1"}
+        assert "paths" in (await client.get("/openapi.json", headers=headers)).json()
+        assert (await client.get("/v1/no", headers=headers)).json()["status"] == "NOT_FOUND"
+        assert (await client.get(HALF, headers=headers)).status_code == 405
     # A body is not read before its sender is known.
     assert door.ended == [
         ("/blazerpc.InferenceService/PredictHalf", Status.UNAUTHENTICATED, 0),
         ("/inference.GRPCInferenceService/ModelInfer", Status.UNAUTHENTICATED, 0),
+        (REFLECTION, Status.UNAUTHENTICATED, 0),
+        ("/v1/models/no:predict", Status.UNAUTHENTICATED, 0),
         ("/blazerpc.InferenceService/PredictHalf", Status.OK, len(b'{"number":2}')),
+        (REFLECTION, Status.OK, 0),
+        ("/v1/no", Status.UNIMPLEMENTED, 0),
+        (HALF, Status.UNIMPLEMENTED, 0),
     ]
+
+
+async def test_without_reflection_nobody_reads_the_schema() -> None:
+    options = ServeOptions(port=0, http_port=0, reflection=False)
+    async with http(app_with(), options) as client:
+        assert (await client.get("/openapi.json")).status_code == 404
+        assert (await client.post(HALF, json={"number": 2})).status_code == 200
 
 
 async def test_exceptions_have_the_statuses_that_the_app_gives_them() -> None:

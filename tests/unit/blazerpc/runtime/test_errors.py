@@ -49,6 +49,15 @@ def test_a_bad_request_is_an_invalid_argument_that_names_its_field() -> None:
     ]
 
 
+def test_a_bad_request_fits_into_headers_whatever_it_quotes() -> None:
+    error = translated(ValidationError("é" * 100_000, field="ü" * 100_000))
+    assert error.status is Status.INVALID_ARGUMENT
+    assert len((error.message or "").encode()) <= 1024
+    assert error.details is not None
+    (details,) = error.details
+    assert details.ByteSize() <= 3072
+
+
 def test_a_bad_request_without_a_field_has_details_too() -> None:
     error = invalid_argument("the request holds no message", None)
     assert error.message == "the request holds no message"
