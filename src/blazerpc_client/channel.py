@@ -12,6 +12,7 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Final, Protocol, TypedDict, TypeVar
 
 from google.protobuf.message import Message
@@ -94,6 +95,7 @@ class CallOptions:
             raise InvalidArgument(f"timeout: {timeout!r} is no number", field="timeout")
         if timeout is not None and not 0 <= timeout <= _MAX_TIMEOUT:
             raise InvalidArgument(f"timeout: {timeout} is out of range", field="timeout")
+        _check_kinds(("wait_for_ready", self.wait_for_ready, bool, "True or False"))
         try:
             check_metadata(self.metadata)
         except ValueError as error:
@@ -164,6 +166,12 @@ class Channel:
         credentials: Credentials | None = None,
         allow_insecure_credentials: bool = False,
     ) -> None:
+        _check_kinds(
+            ("limits", limits, Limits, "Limits"),
+            ("backoff", backoff, Backoff, "a Backoff"),
+            ("health", health, (bool, str), "True, False or the name of a service"),
+            ("retry", retry, (RetryPolicy, ServiceConfig, NoneType), "a RetryPolicy"),
+        )
         self._target = parse_target(target)
         self.target: str = str(self._target)
         self.observer: CallObserver | None = None
@@ -392,6 +400,13 @@ class Channel:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+
+def _check_kinds(*options: tuple[str, object, type | tuple[type, ...], str]) -> None:
+    """Check what not every caller has a type checker for."""
+    for name, value, kinds, wanted in options:
+        if not isinstance(value, kinds):
+            raise InvalidArgument(f"{name}: {value!r} is not {wanted}", field=name)
 
 
 def _deadline(options: CallOptions) -> Deadline | None:

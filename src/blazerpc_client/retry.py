@@ -81,7 +81,8 @@ class RetryPolicy:
         codes = frozenset(self.retryable_codes)
         if not codes or not codes <= _FAILURES:
             raise ValueError(
-                f"retryable_codes is {self.retryable_codes!r}; it must be statuses other than OK"
+                f"retryable_codes is {self.retryable_codes!r}; "
+                "it must be of grpclib's Status, without OK"
             )
         object.__setattr__(self, "retryable_codes", codes)
 

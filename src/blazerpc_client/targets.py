@@ -130,6 +130,9 @@ def parse_target(target: str | Sequence[str]) -> Target:
     Raises:
         InvalidArgument: saying which form a target has.
     """
+    given: object = target
+    if not isinstance(given, Sequence):
+        raise InvalidArgument(f"{given!r} is no address, and no list of them", field="target")
     texts = target.split(",") if isinstance(target, str) else list(target)
     if not 0 < len(texts) <= MOST:
         raise InvalidArgument(

@@ -8,12 +8,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from blazerpc.cli.main import cli
+from blazerpc_client import Limits
 from tests.conftest import ROOT, ServerProcess, StartServer
 from tests.integration.conftest import blaze
 
@@ -86,3 +88,10 @@ def test_every_option_is_documented(command: str, option: str) -> None:
 def test_every_option_of_health_is_documented() -> None:
     for option in set(re.findall(r"--[a-z]+", blaze("health", "--help").stdout)) - {"--help"}:
         assert f"`{option}" in DOCUMENT.partition("## blaze health")[2]
+
+
+def test_every_limit_is_documented_with_its_default() -> None:
+    document = (ROOT / "docs/server.md").read_text()
+    for name, limit in asdict(Limits()).items():
+        given = f"{limit['burst']}/{limit['per_second']}" if isinstance(limit, dict) else limit
+        assert f"| `{name}` | {'none' if limit is None else given} |" in document

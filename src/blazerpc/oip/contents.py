@@ -62,8 +62,9 @@ class TensorCodec(ABC):
 
     def __init__(self, dtype: str, shape: Sequence[int]) -> None:
         self.dtype = dtype
-        self.datatype, self._typed = DATATYPES[dtype]
-        self.shape = tuple(shape)
+        datatype, self._typed = DATATYPES[dtype]
+        self.datatype: str = datatype
+        self.shape: tuple[int, ...] = tuple(shape)
 
     @abstractmethod
     def load(self, shape: Sequence[int], data: Bytes, dims: Dims) -> object:

@@ -208,8 +208,8 @@ class InferRequest:
     __slots__ = ("message", "raw")
 
     def __init__(self, message: Any, raw: Sequence[Bytes]) -> None:
-        self.message = message
-        self.raw = raw
+        self.message: Any = message
+        self.raw: Sequence[Bytes] = raw
 
     @classmethod
     def FromString(cls, data: Bytes) -> InferRequest:  # noqa: N802 - as in protobuf

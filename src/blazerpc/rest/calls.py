@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 from google.protobuf.message import Message
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline, decode_metadata, decode_timeout
+from grpclib.metadata import Deadline, _Metadata, decode_metadata, decode_timeout
 from grpclib.protocol import Peer
 from multidict import MultiDict
 from starlette.requests import ClientDisconnect, Request
@@ -86,6 +86,8 @@ class HttpCall(ServerCall[Any, Any]):
         limits: of the body, and of each answer as the rpc has it.
     """
 
+    metadata: _Metadata | None
+
     def __init__(  # its base's is for a stream of HTTP/2, which this call has not
         self,
         listener: Listener,
@@ -110,8 +112,8 @@ class HttpCall(ServerCall[Any, Any]):
         self.body_read: asyncio.Event = asyncio.Event()
         self.status: Status = Status.OK
         self.message: str | None = None
-        self.peer = Peer(cast(Any, _Transport(request.client)))
-        self.deadline = None
+        self.peer: Peer = Peer(cast(Any, _Transport(request.client)))
+        self.deadline: Deadline | None = None
 
     @property
     def retry_after(self) -> float | None:

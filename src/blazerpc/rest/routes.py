@@ -122,7 +122,7 @@ class Routes:
         return JSONResponse(_failed(kind, text), status, getattr(error, "headers", None))
 
     def _call(self, path: str, request: Request, parse: Callable[[bytes], Any]) -> HttpCall:
-        function = self._listener.handler(path).func
+        function = self._listener.function(path)
         return HttpCall(self._listener, path, function, request, parse, self._limits)
 
     def _asked(self, rpc: str) -> Endpoint:
@@ -161,7 +161,7 @@ class Routes:
 
     def _predict(self, model: ModelInfo) -> Endpoint:
         path = f"/{SERVICE_NAME}/{model.rpc}"
-        request_class = self._listener.handler(path).request_type
+        request_class = self._listener.request_class(path)
 
         def parse(body: bytes) -> Message:
             try:

@@ -113,9 +113,13 @@ class Listener(grpclib.server.Server):
         self._protocols: WeakSet[H2Protocol | TransportProtocol] = WeakSet()
         self._layers: WeakSet[TLSProtocol] = WeakSet()
 
-    def handler(self, path: str) -> Handler:
+    def function(self, path: str) -> Callable[[Any], Awaitable[None]]:
         """Return what serves the calls of a path; raise ``KeyError`` for an unknown one."""
-        return self._mapping[path]
+        return cast(Callable[[Any], Awaitable[None]], self._mapping[path].func)
+
+    def request_class(self, path: str) -> type[Any]:
+        """Return the class of its requests, likewise."""
+        return cast(type[Any], self._mapping[path].request_type)
 
     async def bind(
         self, host: str, port: int, *, sock: socket.socket | None, reuse_port: bool

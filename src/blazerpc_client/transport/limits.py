@@ -19,7 +19,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of one connection; times are seconds, sizes bytes.
+    """The limits of one connection; times are seconds, sizes bytes; None is no limit.
 
     Attributes:
         max_receive_message: a message that is received, after decompression; 4 MiB as in gRPC.
@@ -39,12 +39,12 @@ class Limits:
         min_ping_interval: between keepalive pings of a client while no data flows; gRPC's 300.
         max_ping_strikes: pings sooner than that before the connection ends; gRPC's 2.
         handshake_timeout: until the peer's preface and settings have come.
-        idle_timeout: without a call until the connection is closed; None never closes it.
-        keepalive_time: without a byte received until this side pings; None never pings.
+        idle_timeout: without a call until the connection is closed.
+        keepalive_time: without a byte received until this side pings.
         keepalive_timeout: until such a ping is answered.
         stall_timeout: that a message waits for the peer to open a window, that a peer leaves the
-            socket full, and that a client lets its request wait; None waits for ever.
-        max_connections: of a server at once; None allows any number.
+            socket full, and that a client lets its request wait.
+        max_connections: of a server at once.
 
     Raises:
         ValueError: naming the option and its bound.
@@ -91,10 +91,10 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "connection_window": ((1 << 16) - 1, _MAX_WINDOW),
     "min_ping_interval": (0, 1e9),
     "max_ping_strikes": (0, 1e9),
-    "handshake_timeout": (0, 1e9),
-    "idle_timeout": (0, 1e9),
+    "handshake_timeout": (0.001, 1e9),
+    "idle_timeout": (0.001, 1e9),
     "keepalive_time": (0, 1e9),
-    "keepalive_timeout": (0, 1e9),
+    "keepalive_timeout": (0.001, 1e9),
     "stall_timeout": (0, 1e9),
     "max_connections": (1, 1e9),
 }

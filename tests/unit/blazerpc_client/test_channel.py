@@ -640,3 +640,24 @@ async def test_a_status_ends_the_sending_though_nobody_resets_the_stream(http: H
         finally:
             channel.close()
         await gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"limits": 3}, "limits"),
+        ({"backoff": 1}, "backoff"),
+        ({"health": 3}, "health"),
+        ({"retry": 3}, "retry"),
+        ({"target": 5}, "target"),
+    ],
+)
+def test_an_option_of_another_kind_is_named(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Channel(**{"target": "127.0.0.1:1", **options})
+    assert caught.value.field == field
+
+
+def test_to_wait_or_not_is_no_text() -> None:
+    with pytest.raises(InvalidArgument, match="wait_for_ready: 'no' is not True or False"):
+        CallOptions(wait_for_ready="no")  # type: ignore[arg-type]  # who has no type checker

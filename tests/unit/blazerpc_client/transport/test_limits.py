@@ -17,7 +17,7 @@ from blazerpc_client.transport.limits import Counter, Limits, Pace, PingStrikes
         ("max_frame_size", 1 << 24, "16384 to "),
         ("stream_window", 1 << 31, "1 to "),
         ("connection_window", 1000, "65535 to "),
-        ("idle_timeout", -1, "0 to "),
+        ("idle_timeout", -1, "0.001 to "),
         ("stall_timeout", float("nan"), "0 to "),
         ("max_connections", 0, "1 to "),
     ],
