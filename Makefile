@@ -8,8 +8,9 @@ FRAMEWORKS := $(VENV)/.frameworks
 TENSORFLOW := $(VENV)/.tensorflow
 RAY := $(VENV)/.ray
 FUZZ := $(VENV)/.fuzz
-# Other implementations of gRPC and HTTP/2, from npm and Debian.
+# Other implementations of gRPC and HTTP/2, from npm, Debian and, in an environment of its own, PyPI.
 PEERS := tests/peers/js
+KSERVE := $(VENV)/peers/kserve
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The oldest mypy that is supported, beside the newest: tests run both.
@@ -47,12 +48,17 @@ $(RAY): $(FRAMEWORKS)
 	$(PIP) --editable '.[demo,dev,frameworks,ray]'
 	touch $(RAY)
 
-peers: setup
+peers: setup $(KSERVE)/.ready
 	scripts/debian_peers.sh
 	if command -v npm >/dev/null; then $(MAKE) $(PEERS)/node_modules; fi
 
 $(PEERS)/node_modules: $(PEERS)/package-lock.json
 	cd $(PEERS) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
+$(KSERVE)/.ready: tests/peers/kserve.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 demo: setup

@@ -43,6 +43,14 @@ def grpc_js(role: str) -> list[str]:
     return [program("node", "nodejs npm"), str(JS / f"{role}.js")]
 
 
+def kserve() -> list[str]:
+    """Return the command of KServe's clients, which ``make peers`` installs."""
+    python = Path(sys.prefix) / "peers" / "kserve" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("kserve is not installed: make peers")
+    return [str(python), str(ROOT / "tests" / "peers" / "kserve_client.py")]
+
+
 def output(command: Sequence[str]) -> str:
     """Run a program; return what it prints."""
     done = subprocess.run(
