@@ -114,7 +114,7 @@ async def test_a_path_that_is_taken_is_told_and_left_alone(
 def test_a_path_that_is_none_is_told() -> None:
     done = blaze("serve", APP, "--host", "unix:")
     assert (done.returncode, done.stderr) == (
-        1,
+        2,
         "error: host is 'unix:'; a UNIX socket is unix:PATH\n",
     )
 

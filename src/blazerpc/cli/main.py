@@ -186,7 +186,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
-    with _one_line_errors():
+    with _one_line_errors(code=USAGE):
         options = ServeOptions(
             host=host,
             port=port,
@@ -206,6 +206,7 @@ def serve(
             http_port=http_port,
             engine=chosen_engine(engine, app, ray_address, ray_release),
         )
+    with _one_line_errors():
         if reload or workers > 1:
             supervise(app, options, Console(), reload=reload)
         else:

@@ -132,7 +132,7 @@ def test_without_ray_one_line_says_what_to_install(tmp_path: Path) -> None:
 def test_options_of_ray_are_for_ray(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     done = blaze("serve", "app:app", "--port", "0", "--ray-address", "here:6379", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: --ray-address and --ray-release are for --engine ray; add it"
     ]

@@ -96,7 +96,7 @@ def test_a_port_in_use_is_one_line(here: Path) -> None:
 def test_an_option_out_of_range_is_one_line(
     here: Path, option: str, value: str, message: str
 ) -> None:
-    line = failed(blaze("serve", "mine:app", option, value, cwd=here), 1)
+    line = failed(blaze("serve", "mine:app", option, value, cwd=here), 2)
     assert message in line
 
 
