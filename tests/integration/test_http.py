@@ -32,7 +32,7 @@ def http_of(server: ServerProcess) -> str:
 
 @pytest.fixture(scope="module")
 def server(start_module_server: StartServer) -> ServerProcess:
-    return start_module_server(APP, "--http-port", "0", "--max-message", "1000000")
+    return start_module_server(APP, "--http-port", "0")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_statuses_are_those_of_http(url: str) -> None:
     answers = {
         404: httpx.post(f"{url}/v1/models/no:predict", json={}),
         405: httpx.get(f"{url}/v1/models/greet:predict"),
-        429: httpx.post(f"{url}/v1/models/greet:predict", content=b"x" * 1_000_001),
+        429: httpx.post(f"{url}/v1/models/greet:predict", content=bytes((4 << 20) + 1)),
     }
     for expected, refused in answers.items():
         assert refused.status_code == expected
