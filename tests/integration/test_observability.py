@@ -278,4 +278,4 @@ def test_an_option_that_cannot_be_is_a_mistake_of_the_caller(option: str) -> Non
 def test_a_port_out_of_range_is_named() -> None:
     done = blaze("serve", APP, "--metrics-port", "70000")
     assert done.stderr == "error: metrics_port is 70000; it must be 0 to 65535\n"
-    assert done.returncode == 1
+    assert done.returncode == 2
