@@ -20,6 +20,7 @@ from ray.serve.config import AutoscalingConfig, ProxyLocation
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from blazerpc.config import RayEngine
 from blazerpc.engines.replica import Code, Door, Replica
@@ -178,12 +179,15 @@ class Deployments:
 
 
 def _door(name: str) -> Any:
-    """Return a new actor of that name, which lives as long as this process.
+    """Return a new actor of that name, which lives on this node as long as this process.
 
     Raises:
         ValueError: when the name is taken.
     """
-    return ray.remote(Door).options(name=name, num_cpus=0, max_concurrency=_MANY).remote()
+    # Here: the loss of another node is none of its. Again: who kills it does not end its process.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_concurrency": _MANY, "max_restarts": -1}
+    return ray.remote(Door).options(name=name, scheduling_strategy=here, **options).remote()
 
 
 def _application(model: ModelInfo, engine: RayEngine) -> serve.Application:

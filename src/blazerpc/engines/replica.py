@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from ray.exceptions import RayError
 
 from blazerpc.engines.failure import sent
 from blazerpc.exceptions import InferenceError
@@ -64,13 +66,14 @@ class Replica:
         await self._executor.start()
 
     async def call(self, arguments: Mapping[str, object]) -> object:
-        """Return the model's result, or a ``Failure``; of a list, one at each index that failed."""
+        """Return the result, or a ``Failure``; of a batch, one at each index that failed."""
         try:
             result = await self._executor.execute(arguments)
         except (GRPCError, InferenceError) as error:
             return sent(error)
-        if isinstance(result, list) and any(isinstance(item, Exception) for item in result):
-            return [sent(item) if isinstance(item, Exception) else item for item in result]
+        match result:
+            case list() | tuple() if any(isinstance(item, Exception) for item in result):
+                return [sent(item) if isinstance(item, Exception) else item for item in result]
         return result
 
     async def stream(
@@ -92,7 +95,7 @@ class Replica:
             async with aclosing(items):
                 async for item in items:
                     if made == allowed:
-                        allowed = await door.room.remote(number, made)
+                        allowed = await _room(door, number, made)
                     made += 1
                     yield item
         except (GRPCError, InferenceError) as error:
@@ -100,6 +103,19 @@ class Replica:
 
     async def __del__(self) -> None:
         await self._executor.close()
+
+
+async def _room(door: Any, number: int, made: int) -> int:
+    """Return ``Door.room``.
+
+    Raises:
+        GRPCError: when the door has gone, or is another one by now, and knows of no such stream.
+    """
+    try:
+        allowed: int = await door.room.remote(number, made)
+    except RayError as error:
+        raise GRPCError(Status.UNAVAILABLE, "the front door has lost the stream") from error
+    return allowed
 
 
 class Door:

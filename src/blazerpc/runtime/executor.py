@@ -36,7 +36,7 @@ MAX_THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
 class ModelExecutor:
     """Runs one model.
 
-    Synchronous code runs on threads of the model's own, at most ``max_concurrency`` or
+    Synchronous code runs on threads of the model's own, at most ``concurrency`` or
     ``MAX_THREADS``, with the caller's context variables; the event loop goes on. A call that is
     cancelled gives up the result; its function runs to its end. The call waits for that end, or for
     ``close``, when it has dependencies that are closed after it.
@@ -61,9 +61,9 @@ class ModelExecutor:
         # What a thread still uses must not be closed: such a call ends when its code does.
         self._stays = model.injected.closed_after_call
         self._left: set[asyncio.Event] | None = set()
-        threads = model.options.max_concurrency or MAX_THREADS
         self._failures = _Failures(model.name)
-        self._pool = DaemonPool(threads, f"blazerpc-{model.name}")
+        # A call that was left runs on: it is the threads that keep others from running beside it.
+        self._pool = DaemonPool(self.concurrency or MAX_THREADS, f"blazerpc-{model.name}")
 
     async def start(self) -> None:
         """Check that the model can work; build the model of a class, and warm it up.
