@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import logging
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,10 @@ NAMESPACE: Final = "blazerpc"
 
 #: Calls at one time in a replica whose model bounds them not at all: Ray Serve knows no infinity.
 _MANY: Final = 1000
+
+#: Calls at one time in a front door's actor, more than there can be streams: those that wait there
+#: for their readers must not keep out what says that these have read.
+_ALL: Final = 1_000_000
 
 #: Seconds between two looks at what has become of something on Ray.
 _PACE: Final = 0.1
@@ -84,6 +89,8 @@ class Deployments:
         self._models = {f"{self._release}-{model.stem}": model for model in models}
         self._name = ""
         self._door: Any = None
+        # A server that is stopped while it starts leaves while it enters.
+        self._deploying = threading.Lock()
 
     def enter(self) -> tuple[Any, dict[str, DeploymentHandle[Any]]]:
         """Be a front door of this release; make its deployments if it is the first.
@@ -96,7 +103,7 @@ class Deployments:
         """
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location=ProxyLocation.Disabled)
-        with self._alone():
+        with self._deploying, self._alone():
             self._name = f"{self._release}/{uuid.uuid4().hex}"
             self._door = _door(self._name)
             known = serve.status().applications
@@ -113,8 +120,9 @@ class Deployments:
 
     def leave(self) -> None:
         """Be no front door any more; take away what no front door needs."""
-        if self._door is None:
-            return
+        with self._deploying:
+            if self._door is None:
+                return
         with self._alone():
             ray.kill(self._door)
             # Ray may take a while to forget it.
@@ -186,7 +194,7 @@ def _door(name: str) -> Any:
     """
     # Here: the loss of another node is none of its. Again: who kills it does not end its process.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_concurrency": _MANY, "max_restarts": -1}
+    options = {"num_cpus": 0, "max_concurrency": _ALL, "max_restarts": -1}
     return ray.remote(Door).options(name=name, scheduling_strategy=here, **options).remote()
 
 

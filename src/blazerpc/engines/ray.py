@@ -95,7 +95,7 @@ class RayServe:
         return self._connection
 
     async def start(self) -> None:
-        """Connect to Ray, or start one, and deploy the models.
+        """Connect to Ray, or start one, and deploy the models; ``close`` ends a part of that, too.
 
         Raises:
             StartupError: when Ray cannot be reached, or a model does not start.
@@ -105,11 +105,7 @@ class RayServe:
                 f"no Ray at {self._address}; start one with ray start --head, or leave the address "
                 "out"
             )
-        try:
-            await self._connect()
-        except BaseException:
-            await asyncio.to_thread(self._leave)
-            raise
+        await self._connect()
         self._watch = asyncio.create_task(self._watching())
 
     async def close(self) -> None:
@@ -286,12 +282,13 @@ class RayCode:
         self, connection: _Connection, arguments: dict[str, object]
     ) -> AsyncGenerator[object, None]:
         door, number = connection.door, next(connection.numbers)
+        items = None
         try:
-            await connection.answer(door.begin.remote(number))
-            handle = connection.handles[self._model.stem].options(stream=True)
-            items = handle.stream.remote(arguments, door, number)
-            count = 0
             try:
+                await connection.answer(door.begin.remote(number))
+                handle = connection.handles[self._model.stem].options(stream=True)
+                items = handle.stream.remote(arguments, door, number)
+                count = 0
                 while (item := await connection.answer(_next(items))) is not _END:
                     if isinstance(item, Failure):
                         raise received(item, self._model.name)
@@ -300,7 +297,8 @@ class RayCode:
                     if count % (WINDOW // 2) == 0:
                         door.taken.remote(number, count)
             finally:
-                _cancel(items)
+                if items is not None:
+                    _cancel(items)
                 with suppress(Exception):  # Ray has gone
                     door.end.remote(number)
         except (GRPCError, BlazeRPCError):
