@@ -154,6 +154,8 @@ class BlazeApp:
             "max_concurrency": max_concurrency,
         }
         resources = Resources() if resources is None else resources
+        if not isinstance(cast(object, resources), Resources):
+            raise ConfigurationError(f"resources: {resources!r} is no Resources")
         if resources.max_ongoing is not None:
             if max_concurrency is not None:
                 raise ConfigurationError(

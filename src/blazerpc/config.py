@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from ssl import SSLContext
-from typing import TypedDict, get_args
+from typing import Final, TypedDict, get_args
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.tls import ServerTLS
@@ -17,6 +17,9 @@ from blazerpc_client.targets import unix_path
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import Compression
+
+#: The least part of a core or a GPU, of those that Ray counts.
+_LEAST: Final = 0.0001
 
 
 class LogLevel(StrEnum):
@@ -95,10 +98,13 @@ class Resources:
 
     def __post_init__(self) -> None:
         _check_type(self.cpus, "cpus", int, float)
-        _check(0 <= self.cpus < math.inf, "cpus", self.cpus, "0 or more")
+        some = self.cpus == 0 or _LEAST <= self.cpus < math.inf
+        _check(some, "cpus", self.cpus, f"0, or at least {_LEAST}")
         _check_type(self.gpus, "gpus", int, float)
-        whole = 0 <= self.gpus < math.inf and (self.gpus < 1 or self.gpus == int(self.gpus))
-        _check(whole, "gpus", self.gpus, "a whole number, or a fraction below 1")
+        part = self.gpus == 0 or _LEAST <= self.gpus < 1
+        whole = 1 <= self.gpus < math.inf and self.gpus == int(self.gpus)
+        bound = f"a whole number, or a fraction below 1 and at least {_LEAST}"
+        _check(part or whole, "gpus", self.gpus, bound)
         _check_type(self.replicas, "replicas", int, tuple)
         if isinstance(self.replicas, tuple):
             _check(len(self.replicas) == 2, "replicas", self.replicas, "(least, most)")

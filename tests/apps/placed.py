@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from grpclib.const import Status
@@ -49,6 +51,13 @@ def twice(x: TensorInput[np.float32, "batch", "n"]) -> TensorOutput[np.float32, 
 def each(x: list[int]) -> list[int | Exception]:
     """Return each number, but for negative ones."""
     return [ValueError(f"{number} is negative") if number < 0 else number for number in x]
+
+
+@app.model("each-of-tuple", batch=True, resources=SMALL, batch_timeout_ms=50.0)
+def each_of_tuple(x: list[int]) -> list[int | Exception]:
+    """Return the same, as a tuple, of exceptions that cannot be pickled."""
+    answers = (UnsendableError() if number < 0 else number for number in x)
+    return cast(list[int | Exception], tuple(answers))
 
 
 @app.model("fails", resources=SMALL)
@@ -99,6 +108,10 @@ small = BlazeApp("small")
 small.model("where", resources=Resources(cpus=0.1, max_ongoing=8))(where)
 
 
+streams = BlazeApp("streams")
+streams.model("counted", resources=SMALL)(counted)
+
+
 #: A replica for each of two nodes.
 pair = BlazeApp("pair")
 pair.model("where", resources=Resources(cpus=1.0, replicas=2, max_ongoing=8))(where)
@@ -116,6 +129,30 @@ class Broken:
     def __call__(self, x: int) -> int:
         """Return it."""
         return x
+
+
+slow = BlazeApp("slow")
+
+
+@slow.model("slow", resources=SMALL)
+class Slow:
+    """Takes its time to be built."""
+
+    def __init__(self) -> None:
+        time.sleep(600)
+
+    def __call__(self, x: int) -> int:
+        """Return it."""
+        return x
+
+
+greedy = BlazeApp("greedy")
+
+
+@greedy.model("greedy", resources=Resources(cpus=0.1, gpus=64))
+def unplaced(x: int) -> int:
+    """Need more than a machine has."""
+    return x
 
 
 bound = BlazeApp("bound")

@@ -10,10 +10,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import pytest
 
 from tests.conftest import ROOT, ServerProcess, StartServer
+
+#: Ray's own imports warn.
+RAY_PROGRAM: Final = ("-W", "ignore", "-m", "blazerpc.cli")
+
+ON_RAY: Final = pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(180)])
+
+
+@pytest.fixture(scope="module", params=["local", ON_RAY])
+def examples(
+    request: pytest.FixtureRequest, start_module_server: StartServer
+) -> Iterator[ServerProcess]:
+    """A server of examples.app, on each engine."""
+    if request.param == "local":
+        yield start_module_server("examples.app:app")
+        return
+    server = start_module_server("examples.app:app", "--engine", "ray", program=RAY_PROGRAM)
+    yield server
+    # It ends its Ray, too.
+    assert server.stop()[0] == 0
 
 
 @pytest.fixture(scope="module")

@@ -87,8 +87,13 @@ def descendants(process: int) -> list[int]:
 
 def replicas(node: Node) -> list[int]:
     """Return the processes of a node that run models."""
+    return actors(node, "ServeReplica")
+
+
+def actors(node: Node, kind: str) -> list[int]:
+    """Return the processes of a node that are actors of that class."""
     of_node = set(node.processes)
-    return [p for p, _, title in _processes() if p in of_node and "ray::ServeReplica" in title]
+    return [p for p, _, title in _processes() if p in of_node and f"ray::{kind}" in title]
 
 
 def running(processes: set[int]) -> set[int]:

@@ -19,12 +19,7 @@ from blazerpc_client import (
     Unimplemented,
 )
 from examples.digits import Digits
-from tests.conftest import ServerProcess, StartServer
-
-
-@pytest.fixture(scope="module")
-def examples(start_module_server: StartServer) -> ServerProcess:
-    return start_module_server("examples.app:app")
+from tests.conftest import ServerProcess
 
 
 async def test_sentiment_tells_good_from_bad(examples: ServerProcess) -> None:

@@ -31,11 +31,6 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def examples(start_module_server: StartServer) -> ServerProcess:
-    return start_module_server("examples.app:app")
-
-
-@pytest.fixture(scope="module")
 def images() -> npt.NDArray[np.float32]:
     images: npt.NDArray[np.float32] = Digits().images
     return images

@@ -8,10 +8,13 @@ import random
 import re
 import secrets
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -34,8 +37,16 @@ from blazerpc_client import (
 )
 from examples.digits import Digits
 from tests.conftest import ROOT, ServerProcess, StartServer
-from tests.integration.conftest import blaze
-from tests.integration.ray_node import Node, descendants, free_port, replicas, running
+from tests.integration.conftest import RAY_PROGRAM, blaze
+from tests.integration.ray_node import (
+    HEAD,
+    Node,
+    actors,
+    descendants,
+    free_port,
+    replicas,
+    running,
+)
 from tests.integration.test_docs import BLOCK, run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -44,9 +55,8 @@ Floats = npt.NDArray[np.float32]
 
 PLACED = "tests.apps.placed:app"
 SMALL = "tests.apps.placed:small"
+STREAMS = "tests.apps.placed:streams"
 PAIR = "tests.apps.placed:pair"
-#: Ray's own imports warn.
-PROGRAM = ("-W", "ignore", "-m", "blazerpc.cli")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,9 +86,12 @@ def node() -> Iterator[Node]:
         node.kill()
 
 
-def on_ray(start: StartServer, app: str, node: Node, *options: str) -> ServerProcess:
+def on_ray(
+    start: StartServer, app: str, node: Node, *options: str, listening: bool = True
+) -> ServerProcess:
     assert node.address is not None
-    return start(app, "--engine", "ray", "--ray-address", node.address, *options, program=PROGRAM)
+    ray = ("--engine", "ray", "--ray-address", node.address)
+    return start(app, *ray, *options, program=RAY_PROGRAM, listening=listening)
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +196,12 @@ async def test_large_arrays_come_back(placed: ServerProcess) -> None:
     assert np.shape(cast(Floats, empty)) == (0, 7)
 
 
-async def test_each_request_of_a_batch_has_its_own_answer(placed: ServerProcess) -> None:
+@pytest.mark.parametrize("model", ["each", "each-of-tuple"])
+async def test_each_request_of_a_batch_has_its_own_answer(
+    placed: ServerProcess, model: str
+) -> None:
     async with client_of(placed) as client:
-        calls = [client.predict("each", x=n - 5) for n in range(10)]
+        calls = [client.predict(model, x=n - 5) for n in range(10)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer) for answer in answers[:5]] == [Internal] * 5
     assert answers[5:] == [0, 1, 2, 3, 4]
@@ -242,6 +258,89 @@ async def test_a_stream_waits_for_its_reader_and_ends_with_it(
         whole = client.stream("counted", count=500, size=4, path=str(path))
         numbers = [int.from_bytes(cast(bytes, item)) async for item in whole]
     assert numbers == list(range(500))
+
+
+async def test_streams_go_on_when_the_actor_of_their_front_door_was_killed(
+    start_server: StartServer, node: Node, tmp_path: Path
+) -> None:
+    before = set(actors(node, "Door"))
+    server = on_ray(start_server, STREAMS, node)
+    async with client_of(server) as client:
+        stream = client.stream("counted", count=100_000, size=10_000, path=str(tmp_path / "a"))
+        await anext(aiter(stream))
+        for door in set(actors(node, "Door")) - before:
+            os.kill(door, signal.SIGKILL)
+        with pytest.raises(Unavailable):
+            async for _ in stream:
+                pass
+
+        async def whole() -> int:
+            path = str(tmp_path / "b")
+            return len([x async for x in client.stream("counted", count=500, size=4, path=path)])
+
+        counts: list[int] = []
+        while not counts:
+            with suppress(Unavailable):  # the actor is not back yet
+                counts.append(await whole())
+    assert counts == [500]
+    assert server.stop()[0] == 0
+
+
+#: Streams wait in a front door's actor, more than Ray runs there unless it is told.
+WAITING = """
+import logging
+import sys
+import ray
+from blazerpc.engines.deployments import NAMESPACE, _door
+
+ray.init(sys.argv[1], namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+door = _door("waiting")
+ray.get([door.begin.remote(number) for number in range(1200)])
+rooms = [door.room.remote(number, 64) for number in range(1200)]
+ray.get(door.taken.remote(0, 32), timeout=60)
+assert ray.get(rooms[0], timeout=60) == 96
+"""
+
+
+def test_readers_that_wait_do_not_keep_others_waiting(node: Node) -> None:
+    assert node.address is not None
+    command = [sys.executable, "-W", "ignore", "-c", WAITING, node.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_server_that_is_stopped_while_it_starts_leaves_nothing(
+    start_server: StartServer, node: Node
+) -> None:
+    before = set(replicas(node))
+    server = on_ray(start_server, "tests.apps.placed:slow", node, listening=False)
+    await until(lambda: bool(set(replicas(node)) - before), "the replica is there")
+    code, errors = await asyncio.to_thread(server.stop)
+    assert code == 0
+    assert "ERROR" not in errors
+    await until(lambda: set(replicas(node)) <= before, "its replica is gone")
+
+
+async def test_a_signal_ends_a_server_that_waits_for_what_is_no_ray(
+    start_server: StartServer,
+) -> None:
+    with socket.create_server((HEAD, 0)) as mute:
+        address = f"{HEAD}:{mute.getsockname()[1]}"
+        options = ("--engine", "ray", "--ray-address", address)
+        server = start_server(SMALL, *options, program=RAY_PROGRAM, listening=False)
+        # The server looks whether anybody listens, and Ray connects.
+        connections = [await asyncio.to_thread(mute.accept) for _ in range(2)]
+        code, errors = await asyncio.to_thread(server.stop)
+        for connection, _ in connections:
+            connection.close()
+    assert code == 0, errors
+
+
+def test_gpus_that_a_machine_has_not_are_told_in_one_line() -> None:
+    app = "tests.apps.placed:greedy"
+    done = blaze("serve", app, "--engine", "ray", "--port", "0", warnings="ignore")
+    assert done.returncode == 1
+    assert "the models need 64 GPUs" in done.stderr.splitlines()[-1]
 
 
 async def test_a_call_that_is_cancelled_frees_its_replica(
@@ -365,7 +464,7 @@ async def test_a_node_that_is_lost_fails_only_the_calls_in_it(start_server: Star
 
 
 async def test_a_ray_of_its_own_ends_with_the_server(start_server: StartServer) -> None:
-    server = start_server(SMALL, "--engine", "ray", program=PROGRAM)
+    server = start_server(SMALL, "--engine", "ray", program=RAY_PROGRAM)
     processes = set(descendants(server.process.pid))
     async with client_of(server) as client:
         assert await where(client) in processes
@@ -397,7 +496,7 @@ def test_the_documentation_runs_on_ray(
     (tmp_path / "app.py").write_text(app)
     assert node.address is not None
     options = ("--engine", "ray", "--ray-address", node.address)
-    server = start_server("app:app", *options, directory=tmp_path, program=PROGRAM)
+    server = start_server("app:app", *options, directory=tmp_path, program=RAY_PROGRAM)
     done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run(client.replace("localhost:50051", server.target), tmp_path)

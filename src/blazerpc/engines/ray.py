@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -36,10 +37,14 @@ from blazerpc.exceptions import (
 from blazerpc.runtime.executor import described
 from blazerpc.runtime.limiter import Slot
 from blazerpc.runtime.model import ModelInfo
+from blazerpc.runtime.threads import DaemonPool
 
 T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("blazerpc")
+
+#: Seconds that Ray has to take a connection, or to start.
+_CONNECTING: Final = 60.0
 
 #: Seconds between two looks at whether Ray is there.
 _PULSE: Final = 0.5
@@ -71,6 +76,7 @@ class RayServe:
         self._models = list(models)
         self._deployments = Deployments(engine, app, models)
         self._connection: _Connection | None = None
+        self._initializing: Future[None] | None = None
         self._address = engine.address
         self._tell: Callable[[bool], None] = _nobody
         self._watch: asyncio.Task[None] | None = None
@@ -123,7 +129,7 @@ class RayServe:
 
     async def _connect(self) -> None:
         try:
-            await asyncio.to_thread(self._init)
+            await self._initialized()
             _take_signals_back()
             door, handles = await asyncio.to_thread(self._deployments.enter)
         except BlazeRPCError:
@@ -131,6 +137,21 @@ class RayServe:
         except Exception as error:
             raise StartupError(f"Ray: {described(error)}") from error
         self._connection = _Connection(door, handles)
+
+    async def _initialized(self) -> None:
+        """Connect this process to Ray, or start one.
+
+        Raises:
+            StartupError: when Ray takes too long; it has no such limit, nor an end, of its own.
+        """
+        # A thread that does not keep the process: what has that address may be no Ray.
+        self._initializing = DaemonPool(1, "blazerpc-ray").submit(self._init)
+        try:
+            async with asyncio.timeout(_CONNECTING):
+                await asyncio.wrap_future(self._initializing)
+        except TimeoutError:
+            what = f"at {self._address} has not" if self._address else "on this machine has not"
+            raise StartupError(f"the Ray {what} answered in {_CONNECTING:g} s") from None
 
     def _init(self) -> None:
         given = self._options.address
@@ -144,8 +165,19 @@ class RayServe:
             logging_level=logging.ERROR,
         )
         self._address = ray.get_runtime_context().gcs_address
+        if given is None:
+            self._refuse_missing_gpus()
+
+    def _refuse_missing_gpus(self) -> None:
+        """Raise ``StartupError`` for what a Ray that does not grow would wait for in vain."""
+        needed = sum(model.resources.gpus * model.resources.bounds[0] for model in self._models)
+        found = ray.cluster_resources().get("GPU", 0)
+        if needed > found:
+            raise StartupError(f"the models need {needed:g} GPUs, and this machine has {found:g}")
 
     def _leave(self) -> None:
+        if self._initializing is not None and not self._initializing.done():
+            return
         if self._options.address is not None:
             try:
                 self._deployments.leave()

@@ -15,15 +15,19 @@ from blazerpc.codegen.schema import service_file
 from tests.integration.conftest import blaze
 from tests.unit.blazerpc.support import PATIENCE, client_of, serving
 
+GPUS = "it must be a whole number, or a fraction below 1 and at least 0.0001"
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cpus": -1}, "cpus is -1; it must be 0 or more"),
-        ({"cpus": math.nan}, "cpus is nan; it must be 0 or more"),
+        ({"cpus": -1}, "cpus is -1; it must be 0, or at least 0.0001"),
+        ({"cpus": math.nan}, "cpus is nan; it must be 0, or at least 0.0001"),
+        ({"cpus": 1e-5}, "cpus is 1e-05; it must be 0, or at least 0.0001"),
         ({"cpus": "2"}, "cpus is '2'; it must be of type int or float"),
-        ({"gpus": 1.5}, "gpus is 1.5; it must be a whole number, or a fraction below 1"),
-        ({"gpus": math.inf}, "gpus is inf; it must be a whole number, or a fraction below 1"),
+        ({"gpus": 1.5}, f"gpus is 1.5; {GPUS}"),
+        ({"gpus": math.inf}, f"gpus is inf; {GPUS}"),
+        ({"gpus": 1e-5}, f"gpus is 1e-05; {GPUS}"),
         ({"replicas": 0}, "replicas is 0; it must be 1 to 10000, least first"),
         ({"replicas": (3, 2)}, "replicas is (3, 2); it must be 1 to 10000, least first"),
         ({"replicas": (1, 2, 3)}, "replicas is (1, 2, 3); it must be (least, most)"),
@@ -35,6 +39,12 @@ def test_what_no_model_can_need_is_refused_by_name(options: dict[str, Any], mess
     with pytest.raises(ConfigurationError) as caught:
         Resources(**options)
     assert str(caught.value) == message
+
+
+def test_what_a_model_needs_is_a_resources() -> None:
+    needs: Any = {"cpus": 1}
+    with pytest.raises(ConfigurationError, match="resources: {'cpus': 1} is no Resources"):
+        BlazeApp().model("x", resources=needs)
 
 
 def test_replicas_have_a_least_and_a_most() -> None:

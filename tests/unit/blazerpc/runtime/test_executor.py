@@ -102,6 +102,33 @@ async def test_functions_run_beside_one_another(executor_of: Execute) -> None:
     assert results == [0, 1, 2]
 
 
+async def test_a_batch_that_was_left_keeps_the_next_one_waiting() -> None:
+    begun, free = Signal(), threading.Event()
+    ended: list[int] = []
+
+    def each(x: list[int]) -> list[int]:
+        if x == [1]:
+            begun.set()
+            free.wait(PATIENCE)
+        ended.extend(x)
+        return x
+
+    registry = ModelRegistry()
+    registry.register("each", "1", each, batch=True)
+    executor = ModelExecutor(registry.get("each"))
+    first = asyncio.create_task(executor.execute({"x": [1]}))
+    await begun.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.create_task(executor.execute({"x": [2]}))
+    done, _ = await asyncio.wait([second], timeout=0.2)
+    free.set()
+    assert not done
+    assert await second == [2]
+    assert ended == [1, 2]
+    await executor.close()
+
+
 async def test_a_function_sees_the_callers_context_and_does_not_change_it(
     executor_of: Execute,
 ) -> None:
