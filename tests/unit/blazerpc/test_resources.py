@@ -43,7 +43,7 @@ def test_what_no_model_can_need_is_refused_by_name(options: dict[str, Any], mess
 
 def test_what_a_model_needs_is_a_resources() -> None:
     needs: Any = {"cpus": 1}
-    with pytest.raises(ConfigurationError, match="resources: {'cpus': 1} is no Resources"):
+    with pytest.raises(ConfigurationError, match=r"resources: .* is no Resources"):
         BlazeApp().model("x", resources=needs)
 
 
