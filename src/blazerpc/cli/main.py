@@ -407,16 +407,22 @@ def _one_line_errors(*, code: int | None = None, as_json: bool = False) -> Itera
         raise typer.Exit(failure.code if code is None else code) from None
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blaze {metadata.version('blazerpc')}")
+        raise typer.Exit
+
+
 @cli.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Serve typed Python models over gRPC, and generate typed clients for them."""
-    if version:
-        typer.echo(f"blaze {metadata.version('blazerpc')}")
-        raise typer.Exit
 
 
 def main() -> None:
