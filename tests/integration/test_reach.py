@@ -55,6 +55,7 @@ class Rpc:
     path: str
     request_class: type[Message] = StringValue
     response_class: type[Message] = StringValue
+    idempotent: bool = False
 
 
 SAY, REPEAT = Rpc("/test.Echo/Say"), Rpc("/test.Echo/Repeat")
@@ -465,6 +466,18 @@ async def test_without_a_policy_a_call_is_made_once(peer: Peer) -> None:
         with pytest.raises(Unavailable):
             await say(made, key="a", failures=1)
         assert len((await say(made, key="a", failures=1))["attempts"]) == 2
+
+
+async def test_a_call_that_is_declared_idempotent_needs_no_policy(peer: Peer) -> None:
+    pure = Rpc(SAY.path, idempotent=True)
+    request = StringValue(value=json.dumps({"key": "a", "failures": 2}))
+    async with channel(peer.target) as made:
+        answer = await made.unary(pure, request, CALL)
+    async with channel(peer.target, retry=None) as made:
+        with pytest.raises(Unavailable):
+            await made.unary(pure, StringValue(value=json.dumps({"key": "b", "failures": 1})), CALL)
+    assert isinstance(answer, StringValue)
+    assert len(json.loads(answer.value)["attempts"]) == 3
 
 
 async def test_a_status_that_is_not_of_the_policy_is_not_retried(peer: Peer) -> None:

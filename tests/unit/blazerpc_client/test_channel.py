@@ -55,6 +55,7 @@ class Call:
     path: str
     request_class: type[Message] = StringValue
     response_class: type[Message] = StringValue
+    idempotent: bool = False
 
 
 ECHO, STREAM = Call("/test.Echo/Say"), Call("/test.Echo/Repeat")
