@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ async def test_a_server_listens_at_a_path_and_removes_it(
     code, errors = await asyncio.to_thread(server.stop)
     assert code == 0
     assert f"listening on unix:{path}" in errors
+    assert re.search(r"PredictPid OK .* unix\b", errors)
     assert not path.exists()
     async with a_client(path) as client:
         with pytest.raises(Unavailable, match=f"^cannot reach unix:{path}: .*No such file"):
