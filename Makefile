@@ -21,7 +21,7 @@ COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/
 	$(wildcard benchmarks/sidebyside/environments/*.txt))
 
 .PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers fuzz check stubs bench \
-	bench-engines bench-peers bench-sidebyside format clean
+	bench-engines bench-peers bench-proxy bench-sidebyside format clean
 
 setup: $(READY)
 
@@ -128,6 +128,10 @@ $(VENV)/bench/%/.ready: benchmarks/sidebyside/environments/%.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+# nginx, which Debian has, between a client and a server.
+bench-proxy: setup
+	$(BIN)/python -m benchmarks.proxy $(BENCH_ARGS)
 
 # Ray Serve beside this process.
 bench-engines: $(RAY)
