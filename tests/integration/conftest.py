@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from tests.conftest import ROOT, ServerProcess, StartServer
+from tests.integration.reach import Peer, peers
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,13 @@ def runner() -> Iterator[asyncio.Runner]:
     """An event loop that lasts as long as a module's tests."""
     with asyncio.Runner() as runner:
         yield runner
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """A server of grpcio."""
+    with peers(1) as (found,):
+        yield found
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from blazerpc_client import Backoff, BlazeClient, CallOptions, InvalidArgument, Unavailable
 from tests.conftest import StartServer
 from tests.integration.conftest import blaze, logged
-from tests.integration.test_reach import Peer, channel, pid_of, say
+from tests.integration.reach import Peer, channel, pid_of, say
 
 APP = "tests.apps.workers:app"
 
