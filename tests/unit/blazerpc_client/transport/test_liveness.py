@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from blazerpc_client.transport import frames
 from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.liveness import Liveness
-from tests.unit.blazerpc_client.transport.servers import channel_to, echo, serving, unary, until
+from tests.unit.blazerpc_client.transport.peers import frames_in
+from tests.unit.blazerpc_client.transport.servers import (
+    PATIENCE,
+    channel_to,
+    echo,
+    serving,
+    unary,
+    until,
+)
 
 
 def of(*, client: bool = False, **limits: float | None) -> Liveness:
@@ -93,4 +102,55 @@ async def test_a_young_connection_stays() -> None:
     limits = Limits(max_connection_age=1000)
     async with serving(echo, limits) as server, channel_to(server) as channel:
         assert [await unary(channel, b"a") for _ in range(3)] == [b"a"] * 3
+        assert len(server.protocols) == 1
+
+
+async def test_a_client_that_says_nothing_is_hung_up_on() -> None:
+    async with serving(echo, Limits(handshake_timeout=0.05)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.timeout(PATIENCE):
+            await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert server.protocols[0].is_closing()
+
+
+async def test_a_connection_that_nobody_uses_is_closed() -> None:
+    async with serving(echo, Limits(idle_timeout=0.05)) as server, channel_to(server) as channel:
+        await unary(channel, b"a")
+        await until(lambda: server.protocols[0].is_closing())
+        assert await unary(channel, b"b") == b"b"
+        assert len(server.protocols) == 2
+
+
+async def test_a_connection_is_closed_in_time_after_a_call_that_lasted_longer() -> None:
+    async def slow(call: Any) -> None:
+        message = await call.recv_message()
+        await asyncio.sleep(0.2)
+        await call.send_message(message)
+
+    async with serving(slow, Limits(idle_timeout=0.05)) as server, channel_to(server) as channel:
+        await unary(channel, b"a")
+        await until(lambda: server.protocols[0].is_closing())
+
+
+async def test_a_peer_that_answers_no_ping_is_hung_up_on() -> None:
+    limits = Limits(keepalive_time=0.05, keepalive_timeout=0.05)
+    async with serving(echo, limits) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(frames.PREFACE + frames.settings({}))
+        async with asyncio.timeout(PATIENCE):
+            said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert frames.FrameType.PING in [kind for kind, *_ in frames_in(said)]
+        assert server.protocols[0].is_closing()
+
+
+async def test_a_peer_that_answers_pings_stays() -> None:
+    limits = Limits(keepalive_time=0.02, keepalive_timeout=0.05)
+    async with serving(echo, limits) as server, channel_to(server) as channel:
+        await unary(channel, b"a")
+        await asyncio.sleep(0.3)
+        assert await unary(channel, b"a") == b"a"
         assert len(server.protocols) == 1
