@@ -21,7 +21,7 @@ COMPARED := $(patsubst benchmarks/sidebyside/environments/%.txt,$(VENV)/bench/%/
 	$(wildcard benchmarks/sidebyside/environments/*.txt))
 
 .PHONY: setup frameworks peers demo test test-tensorflow test-ray test-peers fuzz check stubs bench \
-	bench-engines bench-peers bench-sidebyside format clean
+	bench-engines bench-peers bench-proxy bench-sidebyside format clean
 
 setup: $(READY)
 
@@ -69,7 +69,8 @@ demo: setup
 # What goes over the wire is tested on both kinds of HTTP/2.
 ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/test_context.py \
 	tests/unit/blazerpc/codegen/test_limits.py tests/unit/blazerpc/codegen/test_servicer.py \
-	$(addprefix tests/unit/blazerpc_client/test_,channel.py response.py verify.py)
+	$(addprefix tests/unit/blazerpc_client/test_,broken_answers.py channel.py metadata.py response.py \
+		sync_response.py verify.py)
 
 test: check
 	$(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers'
@@ -128,6 +129,10 @@ $(VENV)/bench/%/.ready: benchmarks/sidebyside/environments/%.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+# nginx, which Debian has, between a client and a server.
+bench-proxy: setup
+	$(BIN)/python -m benchmarks.proxy $(BENCH_ARGS)
 
 # Ray Serve beside this process.
 bench-engines: $(RAY)

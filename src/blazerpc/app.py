@@ -137,8 +137,8 @@ class BlazeApp:
             max_queue_size: likewise.
             max_concurrency: likewise.
             resources: that the model needs; None is one core, and one replica.
-            idempotent: whether a call that may have run can be made again, which the schema tells
-                clients.
+            idempotent: whether a call that may have run can be made again: clients do so when it
+                was UNAVAILABLE.
 
         Raises:
             ValidationError: naming the model, the parameter, and what would do.

@@ -8,7 +8,7 @@ from typing import Unpack
 import blazerpc_client
 from blazerpc.codegen.schema import build_schema
 from blazerpc.runtime.registry import ModelRegistry
-from blazerpc_client.channel import ChannelOptions
+from blazerpc_client.options import ChannelOptions
 from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from ssl import SSLContext
-from typing import Final, TypedDict, get_args
+from typing import Final, TypedDict
 
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.tls import ServerTLS
 from blazerpc_client.errors import InvalidArgument
 from blazerpc_client.targets import unix_path
-from blazerpc_client.transport.choice import Http
+from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import Compression
 
@@ -256,7 +256,7 @@ class ServeOptions:
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
         if self.metrics_host is not None and self.metrics_port is None:
             raise ConfigurationError("metrics_host is that of metrics_port, which is not given")
-        _check(self.http in (None, *get_args(Http)), "http", self.http, "'blaze' or 'h2'")
+        check_http(self.http, self.limits, self.compression)
         holds = self.http_port is None or 0 <= self.http_port < 1 << 16
         _check(holds, "http_port", self.http_port, "0 to 65535")
         holds = self.http_port is None or self.workers == 1
@@ -280,6 +280,23 @@ class ServeOptions:
 def listening_on(host: str, port: int) -> str:
     """Return an address to listen on as people read it, and clients take it."""
     return host if unix_path(host) is not None else f"{host}:{port}"
+
+
+def check_http(http: Http | None, limits: Limits, compression: Compression | None) -> Http:
+    """Return the HTTP/2 that is chosen, by the environment if not by ``http``.
+
+    Raises:
+        ConfigurationError: for one that there is not, or what it cannot do.
+    """
+    try:
+        chosen = chosen_http(http)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    if chosen == "h2" and compression is not None:
+        raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
+    if chosen == "h2" and limits != Limits(handshake_timeout=limits.handshake_timeout):
+        raise ConfigurationError("grpclib's HTTP/2 has no such limits; leave out http='h2'")
+    return chosen
 
 
 def check_max_concurrent_requests(value: int) -> int:

@@ -6,7 +6,6 @@ from blazerpc_client.lazy import lazy_names
 
 if TYPE_CHECKING:
     from blazerpc_client.backoff import Backoff
-    from blazerpc_client.channel import CallOptions, Metadata
     from blazerpc_client.client import BlazeClient, ServiceClient
     from blazerpc_client.credentials import Credentials
     from blazerpc_client.errors import (
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         Unknown,
     )
     from blazerpc_client.metadata import ReceivedMetadata
+    from blazerpc_client.options import CallOptions, Metadata
     from blazerpc_client.response import Response, StreamResponse, with_response
     from blazerpc_client.retry import RetryPolicy, RetryThrottling, ServiceConfig
     from blazerpc_client.schema import (
@@ -46,7 +46,6 @@ else:
         __name__,
         {
             "backoff": ["Backoff"],
-            "channel": ["CallOptions", "Metadata"],
             "client": ["BlazeClient", "ServiceClient"],
             "compare": [],
             "credentials": ["Credentials"],
@@ -71,6 +70,7 @@ else:
             ],
             "metadata": ["ReceivedMetadata"],
             "naming": [],
+            "options": ["CallOptions", "Metadata"],
             "reflection": [],
             "response": ["Response", "StreamResponse", "with_response"],
             "retry": ["RetryPolicy", "RetryThrottling", "ServiceConfig"],

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from types import NoneType
-from typing import Final, Protocol, TypedDict, TypeVar
+from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality
@@ -31,99 +24,22 @@ from blazerpc_client.errors import (
     RpcError,
     translated,
 )
-from blazerpc_client.metadata import check_metadata, current_recorder, redacted
+from blazerpc_client.metadata import current_recorder
+from blazerpc_client.options import CallObserver, CallOptions, Rpc, check_kinds
 from blazerpc_client.pooled_channel import AnyChannel, Transport, channel_over, open_pool
-from blazerpc_client.retry import TRANSPARENT, Attempts, Retries, RetryPolicy, ServiceConfig
+from blazerpc_client.retry import Attempts, Retries, Retry, RetryPolicy, ServiceConfig
 from blazerpc_client.sending import Sender
 from blazerpc_client.targets import parse_target
 from blazerpc_client.tls import TLS, client_security
 from blazerpc_client.transport.choice import Http, chosen_http
 from blazerpc_client.transport.limits import DEFAULT, Limits
-from blazerpc_client.transport.stream import UnprocessedError
 
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
 
-Metadata = Mapping[str, str | bytes]
-
-# A grpc-timeout has eight digits at most, and seconds are the largest unit in use here.
-# https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
-_MAX_TIMEOUT: Final = 99_999_999
-
 _BACKOFF: Final = Backoff()
 _UNARY: Final = Cardinality.UNARY_UNARY
 _STREAM: Final = Cardinality.UNARY_STREAM
-
-
-class Rpc(Protocol):
-    """What is called."""
-
-    @property
-    def path(self) -> str:
-        """``/package.Service/Method``."""
-
-    @property
-    def request_class(self) -> type[Message]:
-        """The class of the requests."""
-
-    @property
-    def response_class(self) -> type[Message]:
-        """The class of the answers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
-    """What applies to a call besides its arguments.
-
-    Attributes:
-        timeout: seconds the call may take, up to three years; None sets no deadline.
-        metadata: sent with the call; a value is bytes when its key ends in ``-bin``, else str.
-        wait_for_ready: whether the call waits for a server that cannot be reached, until its time
-            is over; else it fails at once.
-
-    Raises:
-        InvalidArgument: for a timeout or metadata that gRPC cannot carry.
-    """
-
-    timeout: float | None = None
-    metadata: Metadata = field(default_factory=dict)
-    wait_for_ready: bool = False
-
-    def __post_init__(self) -> None:
-        timeout: object = self.timeout
-        if timeout is not None and not isinstance(timeout, int | float):
-            raise InvalidArgument(f"timeout: {timeout!r} is no number", field="timeout")
-        if timeout is not None and not 0 <= timeout <= _MAX_TIMEOUT:
-            raise InvalidArgument(f"timeout: {timeout} is out of range", field="timeout")
-        _check_kinds(("wait_for_ready", self.wait_for_ready, bool, "True or False"))
-        try:
-            check_metadata(self.metadata)
-        except ValueError as error:
-            raise InvalidArgument(f"metadata: {error}", field="metadata") from None
-
-    def __repr__(self) -> str:
-        waits = ", wait_for_ready=True" if self.wait_for_ready else ""
-        return f"CallOptions(timeout={self.timeout!r}, metadata={redacted(self.metadata)}{waits})"
-
-
-class CallObserver(Protocol):
-    """Surrounds every call of a channel."""
-
-    def call(
-        self, path: str, target: str, options: CallOptions
-    ) -> AbstractContextManager[CallOptions]:
-        """Surround a call, which fails with an ``RpcError``; give the options it is made with."""
-
-
-class ChannelOptions(TypedDict, total=False):
-    """How a client reaches its servers; as the arguments of ``Channel``."""
-
-    backoff: Backoff
-    health: bool | str
-    retry: RetryPolicy | ServiceConfig | None
-    tls: TLS
-    credentials: Credentials | None
-    allow_insecure_credentials: bool
 
 
 class Channel:
@@ -136,7 +52,8 @@ class Channel:
         backoff: between attempts to connect that fail.
         health: whether only servers get calls whose health service says that they serve: True asks
             for the server as a whole, a text for the service of that name.
-        retry: when a call that failed is made again; None does so only when no server has begun it.
+        retry: when a call that failed is made again: ``"idempotent"`` is a ``RetryPolicy()`` for
+            what the schema calls so, and None does so only when no server has begun it.
         tls: how the connections are encrypted: True trusts the system's authorities, ``ClientTLS``
             or a context says more; None for plaintext.
         credentials: metadata that is sent with each call, or a function that is asked for it each
@@ -161,16 +78,21 @@ class Channel:
         limits: Limits = DEFAULT,
         backoff: Backoff = _BACKOFF,
         health: bool | str = False,
-        retry: RetryPolicy | ServiceConfig | None = None,
+        retry: Retry = "idempotent",
         tls: TLS = None,
         credentials: Credentials | None = None,
         allow_insecure_credentials: bool = False,
     ) -> None:
-        _check_kinds(
+        check_kinds(
             ("limits", limits, Limits, "Limits"),
             ("backoff", backoff, Backoff, "a Backoff"),
             ("health", health, (bool, str), "True, False or the name of a service"),
-            ("retry", retry, (RetryPolicy, ServiceConfig, NoneType), "a RetryPolicy"),
+            (
+                "retry",
+                None if retry == "idempotent" else retry,
+                (RetryPolicy, ServiceConfig, NoneType),
+                'a RetryPolicy or "idempotent"',
+            ),
         )
         self._target = parse_target(target)
         self.target: str = str(self._target)
@@ -192,7 +114,7 @@ class Channel:
         )
         self._backoff = backoff
         self._health = ("" if health else None) if isinstance(health, bool) else health
-        self._retries = None if retry is None else Retries(retry)
+        self._retries = Retries(retry)
         self._translated = translated(self.target)
         self._pool: Pool | None = None
         self._channel: AnyChannel | None = None
@@ -209,49 +131,38 @@ class Channel:
         Raises:
             RpcError: by the status of the call.
         """
-        if self._retries is not None or options.wait_for_ready:
-            return await self._only(rpc, self._answers(rpc, _UNARY, request, options))
-        with self._observed(rpc, options) as options, self._translated:
-            response = await self._unary(rpc, request, options)
-            if response is None:
-                raise Internal(f"{self.target} answered {rpc.path} without a message")
-            return response
+        with self._observed(rpc, options) as options:
+            attempts, deadline = self._attempts(rpc), _deadline(options)
+            while True:
+                await self.reachable(options, deadline)
+                call = self._call(rpc, _UNARY, options, deadline, attempts)
+                try:
+                    with self._translated:
+                        response = await call.unary(request)
+                except RpcError as error:
+                    wait = attempts.wait_after(error, answered=call.answered, deadline=deadline)
+                    if wait is None:
+                        raise
+                else:
+                    attempts.succeeded()
+                    if response is None:
+                        raise Internal(f"{self.target} answered {rpc.path} without a message")
+                    return response
+                await asyncio.sleep(wait)
 
-    async def _unary(self, rpc: Rpc, request: Message, options: CallOptions) -> Message | None:
-        """Return the answer of a call, sent again as long as its server did nothing of it."""
-        deadline = _deadline(options)
-        for _ in range(TRANSPARENT):
-            with suppress(UnprocessedError):
-                return await self._unary_once(rpc, request, options, deadline)
-        return await self._unary_once(rpc, request, options, deadline)
-
-    async def _unary_once(
-        self, rpc: Rpc, request: Message, options: CallOptions, deadline: Deadline | None
-    ) -> Message | None:
-        call = self._call(rpc, Cardinality.UNARY_UNARY, options, deadline)
-        return await call.unary(request)
-
-    def server_stream(
+    async def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Send one message, yield the answers as they come.
 
         Raises:
             RpcError: by the status of the call; answers before it were yielded.
         """
-        return self._answers(rpc, _STREAM, request, options)
-
-    async def _answers(
-        self, rpc: Rpc, cardinality: Cardinality, request: Message, options: CallOptions
-    ) -> AsyncGenerator[Message, None]:
-        """Yield the answers of a call of one request, made again as long as that is safe."""
-        attempts = Attempts() if self._retries is None else self._retries.of(rpc.path)
         with self._observed(rpc, options) as options:
-            deadline = _deadline(options)
+            attempts, deadline = self._attempts(rpc), _deadline(options)
             while True:
                 await self.reachable(options, deadline)
-                call = self._call(rpc, cardinality, options, deadline)
-                call.previous_attempts = attempts.failed
+                call = self._call(rpc, _STREAM, options, deadline, attempts)
                 try:
                     with self._translated:
                         async with call as stream:
@@ -261,10 +172,8 @@ class Channel:
                     attempts.succeeded()
                     return
                 except RpcError as error:
-                    if isinstance(error.__cause__, UnprocessedError) and attempts.unprocessed():
-                        continue
-                    wait = attempts.wait_after(error, answered=call.answered)
-                    if wait is None or (deadline is not None and wait >= deadline.time_remaining()):
+                    wait = attempts.wait_after(error, answered=call.answered, deadline=deadline)
+                    if wait is None:
                         raise
                 await asyncio.sleep(wait)
 
@@ -381,17 +290,23 @@ class Channel:
             return nullcontext(options)
         return self.observer.call(rpc.path, self.target, options)
 
+    def _attempts(self, rpc: Rpc) -> Attempts:
+        return self._retries.of(rpc.path, idempotent=rpc.idempotent)
+
     def _call(
         self,
         rpc: Rpc,
         cardinality: Cardinality,
         options: CallOptions,
-        deadline: Deadline | None = None,
+        deadline: Deadline | None,
+        attempts: Attempts | None = None,
     ) -> ClientCall[Message, Message]:
         call = self.open(
             rpc.path, cardinality, rpc.request_class, rpc.response_class, options, deadline
         )
         call.recorder = current_recorder.get()
+        if attempts is not None:
+            call.previous_attempts = attempts.failed
         return call
 
     def close(self) -> None:
@@ -400,13 +315,6 @@ class Channel:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-
-
-def _check_kinds(*options: tuple[str, object, type | tuple[type, ...], str]) -> None:
-    """Check what not every caller has a type checker for."""
-    for name, value, kinds, wanted in options:
-        if not isinstance(value, kinds):
-            raise InvalidArgument(f"{name}: {value!r} is not {wanted}", field=name)
 
 
 def _deadline(options: CallOptions) -> Deadline | None:

@@ -10,13 +10,14 @@ from typing import Self, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
-from blazerpc_client.channel import CallOptions, Channel, ChannelOptions, Metadata
+from blazerpc_client.channel import Channel
 from blazerpc_client.errors import (
     InvalidArgument,
     NotFound,
     arguments_checked,
     response_checked,
 )
+from blazerpc_client.options import CallOptions, ChannelOptions, Metadata
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import (
     BidirectionalMethod,

@@ -108,6 +108,11 @@ class _Comparison:
         if old.streaming != new.streaming:
             now = "a stream" if new.streaming else "one result"
             yield _breaking(where, f"{'one result' if new.streaming else 'a stream'} → {now}")
+        if old.idempotent != new.idempotent:
+            # A client makes a call again that failed, by the schema that it was made from.
+            change = _breaking if old.idempotent else _compatible
+            words = ("is not", "is") if new.idempotent else ("is", "is not")
+            yield change(where, f"{words[0]} idempotent → {words[1]}")
         classes = self._old_classes, self._new_classes
         dimensions = Dimensions(
             tensor_pairs(old.request, new.request, *classes),

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.errors import RpcError
+from blazerpc_client.options import CallOptions
 from blazerpc_client.targets import UnixPath, parse_target
 
 try:

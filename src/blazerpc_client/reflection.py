@@ -18,9 +18,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError, Message
 from grpclib.const import Cardinality
 
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.errors import Internal, NotFound, Unimplemented, translated
 from blazerpc_client.naming import PACKAGE
+from blazerpc_client.options import CallOptions
 from blazerpc_client.schema import Schema
 from blazerpc_client.wire.errors import WireError
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from grpclib.const import Status
+from grpclib.metadata import Deadline
 
 from blazerpc_client.backoff import Backoff, check_number
 from blazerpc_client.errors import RpcError
 from blazerpc_client.metadata import PUSHBACK
+from blazerpc_client.transport.stream import UnprocessedError
 
 #: How often a call is sent again that its server has done nothing of: gRPC's transparent retry.
 TRANSPARENT: Final = 2
@@ -40,7 +42,7 @@ class RetryThrottling:
         ValueError: naming the option and its bounds.
     """
 
-    max_tokens: float = 10
+    max_tokens: float = 100
     token_ratio: float = 0.1
 
     def __post_init__(self) -> None:
@@ -123,6 +125,11 @@ class ServiceConfig:
         )
 
 
+#: When calls that failed are made again: ``"idempotent"`` is a ``RetryPolicy()`` for the methods
+#: whose schema says that they may run twice, and None only what no server has begun.
+Retry: TypeAlias = RetryPolicy | ServiceConfig | Literal["idempotent"] | None
+
+
 class Budget:
     """The tokens of a client's retries.
 
@@ -148,22 +155,33 @@ class Budget:
             self._tokens = min(self._throttling.max_tokens, gained)
 
 
+_UNBOUNDED: Final = Budget(None)
+
+
 class Retries:
     """The retries of a client.
 
     Args:
-        config: a policy for all methods, or one for each.
+        retry: a policy for all methods, one for each, or which have one.
     """
 
-    def __init__(self, config: RetryPolicy | ServiceConfig) -> None:
-        self._policies = config.policies if isinstance(config, ServiceConfig) else {"/": config}
-        self._budget = Budget(config.throttling)
+    def __init__(self, retry: Retry) -> None:
+        self._only_idempotent = retry == "idempotent"
+        chosen = RetryPolicy() if retry == "idempotent" else retry
+        self._policies: Mapping[str, RetryPolicy] = {}
+        if isinstance(chosen, RetryPolicy):
+            self._policies = {"/": chosen}
+        elif chosen is not None:
+            self._policies = chosen.policies
+        self._budget = Budget(None if chosen is None else chosen.throttling)
 
-    def of(self, path: str) -> Attempts:
+    def of(self, path: str, *, idempotent: bool) -> Attempts:
         """Return the attempts of one call of ``/package.Service/Method``."""
+        if not self._policies or (self._only_idempotent and not idempotent):
+            return Attempts()
         name = path.removeprefix("/")
-        service = f"{name.partition('/')[0]}/"
-        found = [self._policies[key] for key in (name, service, "/") if key in self._policies]
+        keys = (name, f"{name.partition('/')[0]}/", "/")
+        found = [self._policies[key] for key in keys if key in self._policies]
         return Attempts(found[0] if found else None, self._budget)
 
 
@@ -178,35 +196,42 @@ class Attempts:
         failed: how many have failed, but for those that no server has seen.
     """
 
+    # One is made for each call.
+    __slots__ = ("_budget", "_policy", "_unprocessed", "_waits", "failed")
+
     def __init__(self, policy: RetryPolicy | None = None, budget: Budget | None = None) -> None:
         self.failed: int = 0
         self._policy = policy
-        self._budget = budget or Budget(None)
+        self._budget = budget or _UNBOUNDED
         self._unprocessed = 0
         self._waits = 0  # since the start, or since the server said when to come back
-
-    def unprocessed(self) -> bool:
-        """Count an attempt that no server did anything of; return whether there is another."""
-        self._unprocessed += 1
-        return self._unprocessed <= TRANSPARENT
 
     def succeeded(self) -> None:
         """Count the call as answered."""
         self._budget.succeeded()
 
-    def wait_after(self, error: RpcError, *, answered: bool) -> float | None:
+    def wait_after(
+        self, error: RpcError, *, answered: bool, deadline: Deadline | None = None
+    ) -> float | None:
         """Count an attempt that failed.
 
         Args:
             error: that it ended with.
             answered: whether the server had begun to answer: then there is no other attempt.
+            deadline: of the call: there is none that would begin after it.
 
         Returns:
             The seconds until the next attempt; None when there is none.
         """
-        policy = self._policy
-        if policy is None:
-            return None
+        if isinstance(error.__cause__, UnprocessedError):
+            self._unprocessed += 1
+            if self._unprocessed <= TRANSPARENT:
+                return 0.0
+        wait = None if self._policy is None else self._wait(self._policy, error, answered)
+        late = wait is not None and deadline is not None and wait >= deadline.time_remaining()
+        return None if late else wait
+
+    def _wait(self, policy: RetryPolicy, error: RpcError, answered: bool) -> float | None:
         pushback = error.trailing_metadata.get(PUSHBACK)
         wait = None if pushback is None else _pushback(pushback)
         refused = pushback is not None and wait is None

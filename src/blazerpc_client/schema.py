@@ -21,7 +21,7 @@ from blazerpc_client.naming import method_name
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.fields import MessageCodec
 from blazerpc_client.wire.malformed import refuse_retyped
-from blazerpc_client.wire.options import read_model
+from blazerpc_client.wire.options import is_idempotent, read_model
 from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import Classes, PlainClasses
 
@@ -126,6 +126,8 @@ class Method(Generic[T]):
         self._descriptor = schema.method(name)
         service = self._descriptor.containing_service.full_name
         self.path: str = f"/{service}/{self._descriptor.name}"
+        #: Whether a call that may have run can be made again.
+        self.idempotent: bool = is_idempotent(self._descriptor)
         #: Of the client's method.
         self.python_name: str = method_name(self._descriptor.name)
         #: Whether a model of a BlazeRPC server's answers.

@@ -28,6 +28,7 @@ from blazerpc_client.wire.fields import is_map, is_optional, is_own, is_required
 from blazerpc_client.wire.large import TENSOR_MESSAGE
 from blazerpc_client.wire.options import (
     ModelOptions,
+    is_idempotent,
     read_allowed,
     read_default,
     read_model,
@@ -119,6 +120,7 @@ class MethodSpec:
         model: which model answers, and its documentation; None when it is no BlazeRPC server's.
         client_streaming: whether requests go as a stream.
         streaming: whether results come as a stream.
+        idempotent: whether a call that may have run can be made again.
         request: its fields are the model's parameters.
         response: of a model, its one field is the result.
     """
@@ -129,6 +131,7 @@ class MethodSpec:
     model: ModelOptions | None
     client_streaming: bool
     streaming: bool
+    idempotent: bool
     request: MessageSpec
     response: MessageSpec
 
@@ -205,6 +208,7 @@ def method_spec(method: MethodDescriptor) -> MethodSpec:
         model=model,
         client_streaming=method.client_streaming,
         streaming=method.server_streaming,
+        idempotent=is_idempotent(method),
         request=_message_spec(method.input_type),
         response=response,
     )

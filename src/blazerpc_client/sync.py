@@ -27,10 +27,11 @@ try:
 except ImportError as _error:
     raise ImportError("blocking clients need anyio: pip install 'blazerpc[sync]'") from _error
 
-from blazerpc_client.channel import Channel, ChannelOptions, Metadata
+from blazerpc_client.channel import Channel
 from blazerpc_client.client import ServiceClient
 from blazerpc_client.errors import FailedPrecondition
 from blazerpc_client.metadata import Recorder, recording
+from blazerpc_client.options import ChannelOptions, Metadata
 from blazerpc_client.response import Response, StreamProvenance
 from blazerpc_client.schema import (
     BidirectionalMethod,

@@ -22,9 +22,10 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeV
 
 from google.protobuf.message import Message
 
-from blazerpc_client.channel import CallOptions, Channel, Metadata, Rpc
+from blazerpc_client.channel import Channel
 from blazerpc_client.client import ServiceClient
 from blazerpc_client.errors import DeadlineExceeded, Internal, Unimplemented
+from blazerpc_client.options import CallOptions, Metadata, Rpc
 from blazerpc_client.schema import Method
 from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.tensors import Dims
@@ -122,7 +123,7 @@ class _FakeChannel(Channel):
 
     async def server_stream(
         self, rpc: Rpc, request: Message, options: CallOptions
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         dims: Dims = {}
         deadline = _deadline(options)
         async for result in _each(self._answer(rpc, request, dims), deadline):

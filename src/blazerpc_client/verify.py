@@ -10,9 +10,10 @@ import warnings
 from typing import Literal
 from weakref import WeakSet
 
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.compare import Verdict, compare
 from blazerpc_client.errors import FailedPrecondition, InvalidArgument, RpcError, response_checked
+from blazerpc_client.options import CallOptions
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Schema
 

@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import ROOT, ServerProcess, StartServer
+from tests.integration.reach import Peer, peers
 
 #: Ray's own imports warn.
 RAY_PROGRAM: Final = ("-W", "ignore", "-m", "blazerpc.cli")
@@ -55,6 +56,13 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """A server of grpcio."""
+    with peers(1) as (found,):
+        yield found
+
+
 @contextmanager
 def foreign_server() -> Iterator[str]:
     """Run tests.peers.foreign_server; give its address."""
@@ -85,6 +93,12 @@ async def logged(server: ServerProcess, text: str) -> None:
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"the server wrote {server.errors()!r}, and not {text!r}") from None
+
+
+def http_of(server: ServerProcess) -> str:
+    """Return the address of a server's HTTP."""
+    (line,) = [line for line in server.banner.splitlines() if line.startswith("HTTP on ")]
+    return line.split()[-1]
 
 
 def generated(server: ServerProcess, directory: Path, package: str) -> ModuleType:

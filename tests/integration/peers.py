@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.nginx import proxied
 from tests.conftest import ROOT, ServerProcess, StartServer
 
 JS = ROOT / "tests" / "peers" / "js"
@@ -90,59 +88,9 @@ def serving(command: Sequence[str]) -> Iterator[str]:
         assert process.wait(timeout=20) == 0
 
 
-_NGINX = """
-daemon off;
-worker_processes 1;
-{user}pid {directory}/pid;
-error_log {directory}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    client_max_body_size 0;
-    large_client_header_buffers 4 64k;
-    upstream wire {{ server {target}; keepalive {keepalive}; }}
-    server {{
-        listen {address} http2;
-        location / {{ grpc_pass grpc://wire; }}
-    }}
-}}
-"""
-
-
 @contextmanager
 def nginx(target: str, directory: Path, *, keepalive: int = 1) -> Iterator[str]:
     """Run nginx in front of a gRPC server; give its address."""
     path = program("nginx", "nginx-light")
-    with socket.create_server(("127.0.0.1", 0), backlog=511) as listener:
-        address = "127.0.0.1:{1}".format(*listener.getsockname())
-        configuration = directory / "nginx.conf"
-        configuration.write_text(
-            _NGINX.format(
-                directory=directory,
-                target=target,
-                address=address,
-                keepalive=keepalive,
-                # The directory is that of whoever runs the tests.
-                user="user root;" if os.getuid() == 0 else "",
-            )
-        )
-        # It listens before nginx runs, which takes it for that of an nginx that it replaces: there
-        # is no port that somebody else could take, and no moment at which it would be too early.
-        file = listener.fileno()
-        with subprocess.Popen(
-            [path, "-c", str(configuration), "-p", str(directory)],
-            env={**os.environ, "NGINX": f"{file};"},
-            pass_fds=[file],
-            stderr=subprocess.DEVNULL,  # what it would say, its log says
-        ) as process:
-            try:
-                yield address
-                assert process.poll() is None, (directory / "error.log").read_text()
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(timeout=20)
+    with proxied(path, target, directory, keepalive=keepalive) as server:
+        yield server.target

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from multidict import MultiDict
 
 from blazerpc_client.transport.calling import TransportChannel
 from blazerpc_client.transport.limits import Limits
-from tests.conftest import ServerProcess, StartServer
+from tests.conftest import ROOT, ServerProcess, StartServer
 from tests.integration.attackers import harmless
 from tests.integration.peers import (
     FEW,
@@ -24,6 +26,7 @@ from tests.integration.peers import (
     called,
     grpc_js,
     nginx,
+    program,
     serving,
     start_wire,
 )
@@ -135,6 +138,14 @@ async def test_nginx_stands_between(
             answer = await asyncio.to_thread(called, client(name), address, {}, SIZES)
     # What our server resets, nginx answers with 502.
     assert answer == {"sizes": len(SIZES), **WELL, "tooLong": "UNAVAILABLE"}
+
+
+def test_what_nginx_costs_is_measured() -> None:
+    program("nginx", "nginx-light")
+    command = [sys.executable, "-m", "benchmarks.proxy", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("by nginx") == done.stdout.count("straight") == 4
 
 
 # Our client.

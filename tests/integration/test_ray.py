@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,6 @@ from blazerpc_client import (
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
-    RetryPolicy,
-    RetryThrottling,
     Unavailable,
 )
 from examples.digits import Digits
@@ -101,7 +99,7 @@ def placed(start_module_server: StartServer, node: Node) -> ServerProcess:
 
 @asynccontextmanager
 async def client_of(
-    server: ServerProcess, retry: RetryPolicy | None = None
+    server: ServerProcess, retry: Literal["idempotent"] | None = None
 ) -> AsyncIterator[BlazeClient]:
     async with BlazeClient("127.0.0.1", server.port, retry=retry) as client:
         yield client
@@ -359,9 +357,9 @@ async def test_a_call_that_is_cancelled_frees_its_replica(
         assert await client.predict("stuck", path=str(path), wait=False) == "free"
 
 
-@pytest.mark.parametrize("retry", [None, RetryPolicy(throttling=RetryThrottling(max_tokens=100))])
+@pytest.mark.parametrize("retry", [None, "idempotent"])
 async def test_a_replica_that_dies_fails_only_the_calls_in_it(
-    placed: ServerProcess, node: Node, retry: RetryPolicy | None
+    placed: ServerProcess, node: Node, retry: Literal["idempotent"] | None
 ) -> None:
     async with client_of(placed, retry) as client, load(client) as found:
         await until(lambda: len(set(found.answers)) == 2, "both replicas answer")

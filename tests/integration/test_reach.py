@@ -9,144 +9,41 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
-from grpclib.const import Status
 
 from blazerpc_client import (
-    Aborted,
     Backoff,
     BlazeClient,
     CallOptions,
     DeadlineExceeded,
     RetryPolicy,
-    RetryThrottling,
     RpcError,
-    ServiceConfig,
     Unavailable,
 )
 from blazerpc_client.channel import Channel
 from blazerpc_client.transport.choice import chosen_http
 from tests.conftest import ROOT, ServerProcess, StartServer
+from tests.integration.reach import (
+    PATIENT,
+    REPEAT,
+    RETRY,
+    SOON,
+    Peer,
+    channel,
+    peers,
+    pid_of,
+    repeat,
+    say,
+    served_by,
+    unused_address,
+)
 
 #: This package's HTTP/2. What grpclib's cannot do is not asked of it.
 OWN = chosen_http(None) == "blaze"
-
-#: Servers that come back are found within a moment.
-SOON = Backoff(initial=0.05, maximum=0.1)
-
-RETRY = RetryPolicy(
-    max_attempts=5, initial_backoff=0.01, retryable_codes=[Status.UNAVAILABLE], throttling=None
-)
-
-PATIENT = CallOptions(timeout=40, wait_for_ready=True)
-CALL = CallOptions(timeout=40)
-
-
-@dataclass(frozen=True)
-class Rpc:
-    path: str
-    request_class: type[Message] = StringValue
-    response_class: type[Message] = StringValue
-
-
-SAY, REPEAT = Rpc("/test.Echo/Say"), Rpc("/test.Echo/Repeat")
-
-
-class Peer:
-    """tests.peers.grpcio_server in a process."""
-
-    def __init__(self, address: str = "127.0.0.1:0", *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.peers.grpcio_server", address, *options],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.target = self._line()
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def says(self, health: str) -> None:
-        """Have its health service say so, from now on."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{health}\n")
-        self.process.stdin.flush()
-        assert self._line() == health
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@contextmanager
-def peers(count: int, *options: str) -> Iterator[list[Peer]]:
-    found: list[Peer] = []
-    try:
-        for _ in range(count):
-            found.append(Peer("127.0.0.1:0", *options))  # noqa: PERF401 - each is to be killed
-        yield found
-    finally:
-        for peer in found:
-            peer.kill()
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    with peers(1) as (found,):
-        yield found
-
-
-@asynccontextmanager
-async def channel(target: str | Sequence[str], **options: Any) -> AsyncIterator[Channel]:
-    made = Channel(target, **{"backoff": SOON, **options})
-    try:
-        yield made
-    finally:
-        made.close()
-        await asyncio.sleep(0)
-
-
-async def say(channel: Channel, options: CallOptions = CALL, **wanted: object) -> dict[str, Any]:
-    answer = await channel.unary(SAY, StringValue(value=json.dumps(wanted)), options)
-    assert isinstance(answer, StringValue)
-    found: dict[str, Any] = json.loads(answer.value)
-    return found
-
-
-async def repeat(channel: Channel, heard: list[str], **wanted: object) -> None:
-    request = StringValue(value=json.dumps(wanted))
-    async for answer in channel.server_stream(REPEAT, request, CALL):
-        assert isinstance(answer, StringValue)
-        heard.append(answer.value)
-
-
-async def served_by(channel: Channel, pids: set[int]) -> None:
-    """Call until it is these that answer, and no others, a few times in a row."""
-    async with asyncio.timeout(40):
-        while {(await say(channel))["pid"] for _ in range(3 * len(pids))} != pids:
-            await asyncio.sleep(0.01)
-
-
-def unused_address() -> str:
-    """Return an address where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host, port = listener.getsockname()
-    return f"{host}:{port}"
-
-
-def pid_of(peer: Peer) -> int:
-    return peer.process.pid
 
 
 async def test_servers_take_turns() -> None:
@@ -189,10 +86,11 @@ async def test_a_name_that_nobody_knows_is_told() -> None:
             await say(made)
 
 
-async def test_servers_that_a_name_stands_for_later_take_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # The name service is not this package's, nor are its answers to be had in half a minute.
+def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the addresses that ``servers.test`` stands for; it is the test's to change them.
+
+    The name service is not this package's, nor are its answers to be had in half a minute.
+    """
     loop, real = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo
     hosts = ["127.0.0.1"]
 
@@ -202,6 +100,13 @@ async def test_servers_that_a_name_stands_for_later_take_over(
 
     monkeypatch.setattr(loop, "getaddrinfo", answers)
     monkeypatch.setattr("blazerpc_client.resolving._INTERVAL", 0.0)
+    return hosts
+
+
+async def test_servers_that_a_name_stands_for_later_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts = names(monkeypatch)
     with peers(1) as (first,):
         port = first.target.rpartition(":")[2]
         second = Peer(f"127.0.0.2:{port}")
@@ -216,6 +121,27 @@ async def test_servers_that_a_name_stands_for_later_take_over(
                 assert {(await say(made))["pid"] for _ in range(4)} == {pid_of(second)}
         finally:
             second.kill()
+
+
+@pytest.mark.skipif(not OWN, reason="grpclib's HTTP/2 has no max_connection_age")
+async def test_a_new_server_of_a_name_gets_calls_once_connections_to_the_others_are_old(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = names(monkeypatch)
+    age = ("--limit", "max_connection_age=0.5")
+    first = start_server("tests.apps.workers:app", *age)
+    second = start_server(
+        "tests.apps.workers:app", *age, "--host", "127.0.0.2", "--port", str(first.port)
+    )
+    target = f"dns:///servers.test:{first.port}"
+    async with BlazeClient(target=target, backoff=SOON, retry=None) as client:
+        assert {await client.predict("pid") for _ in range(4)} == {first.process.pid}
+        hosts.append("127.0.0.2")
+        seen: Counter[object] = Counter()
+        async with asyncio.timeout(40):
+            while not seen[second.process.pid]:
+                seen[await client.predict("pid")] += 1
+    assert set(seen) == {first.process.pid, second.process.pid}
 
 
 async def test_when_no_address_can_be_reached_a_call_says_why_and_when_it_is_tried_again() -> None:
@@ -442,87 +368,6 @@ async def test_health_is_that_of_a_service_of_ours(start_server: StartServer) ->
         assert await client.predict("pid") == server.process.pid
 
 
-@pytest.mark.parametrize("http", ["blaze", "h2"])
-async def test_a_call_is_made_again_as_the_policy_says(peer: Peer, http: str) -> None:
-    async with channel(peer.target, retry=RETRY, http=http) as made:
-        attempts = (await say(made, key=http, failures=3))["attempts"]
-    # grpclib's own calls carry no headers that begin with "grpc-".
-    assert attempts == ([None, "1", "2", "3"] if http == "blaze" else [None] * 4)
-
-
-async def test_a_call_that_keeps_failing_ends_with_the_failure(peer: Peer) -> None:
-    async with channel(peer.target, retry=RETRY) as made:
-        with pytest.raises(Unavailable, match="as it was asked"):
-            await say(made, key="a", failures=9)
-        # Five attempts, and this one.
-        with pytest.raises(Unavailable):
-            await say(made, key="b", failures=9)
-        assert len((await say(made, key="a", failures=5))["attempts"]) == 6
-
-
-async def test_without_a_policy_a_call_is_made_once(peer: Peer) -> None:
-    async with channel(peer.target) as made:
-        with pytest.raises(Unavailable):
-            await say(made, key="a", failures=1)
-        assert len((await say(made, key="a", failures=1))["attempts"]) == 2
-
-
-async def test_a_status_that_is_not_of_the_policy_is_not_retried(peer: Peer) -> None:
-    async with channel(peer.target, retry=RETRY) as made:
-        with pytest.raises(Aborted):
-            await say(made, key="a", failures=1, status="ABORTED")
-        assert len((await say(made, key="a"))["attempts"]) == 2
-
-
-async def test_a_service_config_says_which_calls_are_retried(peer: Peer) -> None:
-    config = ServiceConfig(policies={"test.Echo/Say": RETRY})
-    async with channel(peer.target, retry=config) as made:
-        assert len((await say(made, key="a", failures=2))["attempts"]) == 3
-        with pytest.raises(Unavailable):
-            await repeat(made, [], key="b", failures=2)
-
-
-async def test_a_server_says_when_a_call_is_made_again(peer: Peer) -> None:
-    slow = RetryPolicy(initial_backoff=600, max_backoff=600, throttling=None)
-    async with channel(peer.target, retry=slow) as made:
-        # Sooner than the policy has it.
-        found = await say(made, key="a", failures=1, pushback="1")
-        assert len(found["attempts"]) == 2
-        with pytest.raises(Unavailable):
-            await say(made, key="b", failures=1, pushback="-1")
-
-
-async def test_retries_end_with_their_budget(peer: Peer) -> None:
-    budget = RetryPolicy(
-        initial_backoff=0.001, throttling=RetryThrottling(max_tokens=4, token_ratio=1)
-    )
-    async with channel(peer.target, retry=budget) as made:
-        with pytest.raises(Unavailable):
-            await say(made, key="a", failures=2)
-        assert len((await say(made, key="a"))["attempts"]) == 3
-
-
-async def test_all_attempts_have_one_deadline(peer: Peer) -> None:
-    slow = RetryPolicy(initial_backoff=60, max_backoff=60, throttling=None)
-    async with channel(peer.target, retry=slow) as made:
-        started = time.monotonic()
-        # Another attempt would begin after the deadline: the failure is told at once.
-        with pytest.raises(Unavailable, match="as it was asked"):
-            await say(made, CallOptions(timeout=40), key="a", failures=1)
-        assert time.monotonic() - started < 30
-
-
-async def test_a_stream_is_made_again_until_it_has_begun(peer: Peer) -> None:
-    async with channel(peer.target, retry=RETRY) as made:
-        heard: list[str] = []
-        await repeat(made, heard, key="a", failures=2)
-        assert [len(json.loads(text)["attempts"]) for text in heard] == [3]
-        heard.clear()
-        with pytest.raises(Unavailable, match="as it was asked"):
-            await repeat(made, heard, key="b", failures=2, begin=True)
-        assert heard == ["begun"]
-
-
 @pytest.mark.skipif(not OWN, reason="grpclib's HTTP/2 fails all calls of a connection at a GOAWAY")
 async def test_no_call_fails_when_a_server_closes_its_connections_again_and_again() -> None:
     with peers(1, "grpc.max_connection_age_ms=60", "grpc.max_connection_age_grace_ms=20000") as (
@@ -556,7 +401,7 @@ async def main():
         await client._channel.unary(*call)
     await asyncio.sleep(0)
     print(len(asyncio.all_tasks()))
-from tests.integration.test_reach import SAY, CALL
+from tests.integration.reach import SAY, CALL
 call = (SAY, StringValue(value="{{}}"), CALL)
 asyncio.run(main(), debug=True)
 """

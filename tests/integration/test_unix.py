@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from blazerpc_client import Backoff, BlazeClient, CallOptions, InvalidArgument, Unavailable
 from tests.conftest import StartServer
 from tests.integration.conftest import blaze, logged
-from tests.integration.test_reach import Peer, channel, pid_of, say
+from tests.integration.reach import Peer, channel, pid_of, say
 
 APP = "tests.apps.workers:app"
 
@@ -44,6 +45,7 @@ async def test_a_server_listens_at_a_path_and_removes_it(
     code, errors = await asyncio.to_thread(server.stop)
     assert code == 0
     assert f"listening on unix:{path}" in errors
+    assert re.search(r"PredictPid OK .* unix\b", errors)
     assert not path.exists()
     async with a_client(path) as client:
         with pytest.raises(Unavailable, match=f"^cannot reach unix:{path}: .*No such file"):

@@ -16,9 +16,10 @@ from blazerpc.cli.exits import FAILURE, CommandError, called_wrongly, exit_code_
 from blazerpc.cli.metadata import hide, lines_of, parse_metadata
 from blazerpc.cli.results import Output, Results
 from blazerpc.cli.text import mended
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.errors import NotFound, RpcError, Unavailable, Unimplemented
 from blazerpc_client.metadata import ReceivedMetadata
+from blazerpc_client.options import CallOptions
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.response import with_response
 from blazerpc_client.schema import Schema, StreamMethod, UnaryMethod

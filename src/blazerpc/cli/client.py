@@ -18,9 +18,10 @@ from blazerpc.cli.metadata import hide, parse_metadata
 from blazerpc.codegen.lock import SchemaLock
 from blazerpc.codegen.schema import build_schema
 from blazerpc.exceptions import ConfigurationError
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.codegen import check_project, generate, write_package, write_project
 from blazerpc_client.errors import InvalidArgument, RpcError
+from blazerpc_client.options import CallOptions
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.schema import Schema
 from blazerpc_client.specs import service_spec

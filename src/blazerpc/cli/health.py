@@ -18,8 +18,9 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from blazerpc.cli.text import mended, one_line
 from blazerpc.cli.tls import client_tls
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.errors import NotFound, RpcError, Unavailable, Unimplemented
+from blazerpc_client.options import CallOptions
 from blazerpc_client.tls import TLS
 
 SERVING: Final = "SERVING"
@@ -39,6 +40,7 @@ class _Check:
     """The rpc: https://github.com/grpc/grpc/blob/master/doc/health-checking.md."""
 
     path = "/grpc.health.v1.Health/Check"
+    idempotent = False  # who asks for health wants to know of a failure
     request_class: type[Message] = HealthCheckRequest
     response_class: type[Message] = HealthCheckResponse
 

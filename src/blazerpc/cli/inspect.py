@@ -12,7 +12,7 @@ from blazerpc.cli.exits import FAILURE, CommandError, called_wrongly
 from blazerpc.cli.health import health_of
 from blazerpc.cli.metadata import hide, parse_metadata
 from blazerpc.cli.text import mended
-from blazerpc_client.channel import CallOptions, Channel
+from blazerpc_client.channel import Channel
 from blazerpc_client.errors import (
     NotFound,
     PermissionDenied,
@@ -22,6 +22,7 @@ from blazerpc_client.errors import (
     Unimplemented,
     response_checked,
 )
+from blazerpc_client.options import CallOptions
 from blazerpc_client.reflection import fetch_schema
 from blazerpc_client.specs import ServiceSpec, is_blazerpc, model_name, service_spec
 from blazerpc_client.tls import TLS

@@ -13,12 +13,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from blazerpc.cli import options as opt
 from blazerpc.cli.call import CallSettings
 from blazerpc.cli.call import call as run_call
 from blazerpc.cli.check import as_json as changes_as_json
 from blazerpc.cli.check import check_client, verdict_of
 from blazerpc.cli.client import Access, generate_client
-from blazerpc.cli.engine import Engine, chosen_engine
+from blazerpc.cli.engine import chosen_engine
 from blazerpc.cli.exits import FAILURE, USAGE, called_wrongly
 from blazerpc.cli.failures import explained, print_error
 from blazerpc.cli.health import SUMMARY
@@ -34,9 +35,7 @@ from blazerpc.cli.serve import supervise
 from blazerpc.cli.tls import client_tls, server_tls
 from blazerpc.config import LogFormat, LogLevel, LogOptions, ServeOptions
 from blazerpc_client.compare import Verdict
-from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
-from blazerpc_client.transport.messages import Compression
 
 cli: typer.Typer = typer.Typer(
     name="blaze",
@@ -49,141 +48,34 @@ client_cli: typer.Typer = typer.Typer(
 )
 cli.add_typer(client_cli, name="client")
 
-App = Annotated[
-    str, typer.Argument(metavar="MODULE:ATTR", help="Where the BlazeApp is, like app:app.")
-]
-
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="HOST:PORT", help="Address of a running server; unix:PATH of one on a UNIX socket."
-    ),
-]
-
-Metadata = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Sent with each call; repeat for several."),
-]
-
-Tls = Annotated[bool, typer.Option("--tls", help="Use TLS; implied by the options for its files.")]
-Ca = Annotated[
-    Path | None,
-    typer.Option(help="PEM file of the authorities to trust. Default: the system's."),
-]
-Cert = Annotated[
-    Path | None, typer.Option(help="PEM file of your own certificate; --key goes with it.")
-]
-Key = Annotated[Path | None, typer.Option(help="PEM file of its private key.")]
-ServerName = Annotated[
-    str | None,
-    typer.Option(help="Name that the server's certificate must be for. Default: that of HOST."),
-]
-
-Source = Annotated[
-    str,
-    typer.Option(
-        "--from",
-        metavar="SOURCE",
-        help="HOST:PORT or unix:PATH of a running server with reflection, MODULE:ATTR of an app, "
-        "or the path of a FileDescriptorSet or of a generated package.",
-    ),
-]
-
-Lock = Annotated[
-    Path | None,
-    typer.Option(help="Lock file of the app, with all its numbers on the wire."),
-]
-
 
 @cli.command()
 def serve(
-    app: App,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; unix:PATH for a UNIX socket.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 lets the system choose.")] = 50051,
-    grace: Annotated[
-        float, typer.Option(help="Seconds that calls in flight have to finish after a signal.")
-    ] = 5.0,
-    lock: Lock = None,
-    workers: Annotated[
-        int, typer.Option(help="Processes that share the port; one that crashes is replaced.")
-    ] = 1,
-    reload: Annotated[
-        bool,
-        typer.Option(
-            "--reload",
-            help="Restart when a source below the current directory changes; needs the extra "
-            "'reload'.",
-        ),
-    ] = False,
-    access_log: Annotated[
-        bool, typer.Option("--access-log/--no-access-log", help="Log a line for each call.")
-    ] = True,
-    log_level: Annotated[
-        LogLevel, typer.Option(help="The least that is logged; calls are info.")
-    ] = LogLevel.INFO,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Lines for people, or a JSON object a line.")
-    ] = LogFormat.TEXT,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="Port of http://HOST:PORT/metrics for Prometheus; default: none."),
-    ] = None,
-    metrics_host: Annotated[
-        str | None, typer.Option(help="Address of the metrics; default: that of --host.")
-    ] = None,
-    http: Annotated[
-        Http | None,
-        typer.Option(help="HTTP/2: BlazeRPC's own, or that of grpclib.", show_default="blaze"),
-    ] = None,
-    max_message: Annotated[
-        int,
-        typer.Option(
-            help="Bytes of a message that is received; of BlazeRPC's HTTP/2.", min=0, max=2**31 - 1
-        ),
-    ] = DEFAULT.max_receive_message,
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(help="PEM file of the server's certificate; --tls-key goes with it."),
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
-    tls_client_ca: Annotated[
-        Path | None,
-        typer.Option(help="PEM file of the authorities that clients' certificates must be of."),
-    ] = None,
-    reflection: Annotated[
-        bool, typer.Option("--reflection/--no-reflection", help="Let clients read the schema.")
-    ] = True,
-    limit: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A limit of BlazeRPC's HTTP/2, as idle_timeout=300 or max_connections=1000; "
-            "may be repeated.",
-        ),
-    ] = [],  # noqa: B006 - Typer reads it, and nobody writes to it
-    compression: Annotated[
-        Compression | None, typer.Option(help="Compress answers for clients that take it.")
-    ] = None,
-    http_port: Annotated[
-        int | None,
-        typer.Option(help="Port of HTTP with JSON, of one process; needs the extra 'http'."),
-    ] = None,
-    oip: Annotated[
-        bool, typer.Option("--oip/--no-oip", help="Serve the Open Inference Protocol, too.")
-    ] = True,
-    engine: Annotated[
-        Engine, typer.Option(help="Where models run: in the server, or on Ray Serve (extra 'ray').")
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="A running Ray; default: one for this server."),
-    ] = None,
-    ray_release: Annotated[
-        str | None,
-        typer.Option(help="Release of the models' code; default: told by their sources."),
-    ] = None,
+    app: opt.App,
+    host: opt.Host = "127.0.0.1",
+    port: opt.Port = 50051,
+    grace: opt.Grace = 5.0,
+    lock: opt.Lock = None,
+    workers: opt.Workers = 1,
+    reload: opt.Reload = False,
+    access_log: opt.AccessLog = True,
+    log_level: opt.LogLevel = LogLevel.INFO,
+    log_format: opt.LogFormat = LogFormat.TEXT,
+    metrics_port: opt.MetricsPort = None,
+    metrics_host: opt.MetricsHost = None,
+    http: opt.Http = None,
+    max_message: opt.MaxMessage = DEFAULT.max_receive_message,
+    tls_cert: opt.TlsCert = None,
+    tls_key: opt.TlsKey = None,
+    tls_client_ca: opt.TlsClientCa = None,
+    reflection: opt.Reflection = True,
+    limit: opt.Limit = [],  # noqa: B006 - Typer reads it, and nobody writes to it
+    compression: opt.Compression = None,
+    http_port: opt.HttpPort = None,
+    oip: opt.Oip = True,
+    engine: opt.Engine = "local",
+    ray_address: opt.RayAddress = None,
+    ray_release: opt.RayRelease = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors(code=USAGE):
@@ -215,7 +107,7 @@ def serve(
 
 @cli.command()
 def proto(
-    app: App,
+    app: opt.App,
     output_dir: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
     lock: Annotated[
         Path | None,
@@ -230,17 +122,17 @@ def proto(
 
 @cli.command()
 def inspect(
-    target: Target,
+    target: opt.Target,
     as_json: Annotated[bool, typer.Option("--json", help="Write all of it as JSON.")] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds that each question to the server may take.")
     ] = 10.0,
-    metadata: Metadata = None,
-    tls: Tls = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    server_name: ServerName = None,
+    metadata: opt.Metadata = None,
+    tls: opt.Tls = False,
+    ca: opt.Ca = None,
+    cert: opt.Cert = None,
+    key: opt.Key = None,
+    server_name: opt.ServerName = None,
 ) -> None:
     """Show what a server has: services, models, what they take and give, health."""
     with _one_line_errors():
@@ -257,7 +149,7 @@ def inspect(
 
 @cli.command()
 def call(
-    target: Target,
+    target: opt.Target,
     name: Annotated[
         str,
         typer.Argument(
@@ -276,7 +168,7 @@ def call(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds that the call may take. Default: any time.")
     ] = None,
-    metadata: Metadata = None,
+    metadata: opt.Metadata = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Save a tensor there, as .npy; of a stream, result-0.npy and so on."),
@@ -285,11 +177,11 @@ def call(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show the metadata after the result, on stderr.")
     ] = False,
-    tls: Tls = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    server_name: ServerName = None,
+    tls: opt.Tls = False,
+    ca: opt.Ca = None,
+    cert: opt.Cert = None,
+    key: opt.Key = None,
+    server_name: opt.ServerName = None,
 ) -> None:
     """Call a model, or a method of any server with reflection.
 
@@ -322,7 +214,7 @@ def health(context: typer.Context) -> None:
 
 @client_cli.command()
 def gen(
-    source: Source,
+    source: opt.Source,
     out: Annotated[Path, typer.Option(help="Directory that the package is put in.")] = Path(),
     package: Annotated[str, typer.Option(help="Name of the package.")] = "inference_client",
     service: Annotated[
@@ -334,13 +226,13 @@ def gen(
         bool, typer.Option("--project", help="Add a pyproject.toml, to build and publish it.")
     ] = False,
     project_version: Annotated[str, typer.Option(help="Version in pyproject.toml.")] = "0.1.0",
-    lock: Lock = None,
-    metadata: Metadata = None,
-    tls: Tls = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    server_name: ServerName = None,
+    lock: opt.Lock = None,
+    metadata: opt.Metadata = None,
+    tls: opt.Tls = False,
+    ca: opt.Ca = None,
+    cert: opt.Cert = None,
+    key: opt.Key = None,
+    server_name: opt.ServerName = None,
 ) -> None:
     """Generate a typed client."""
     with _one_line_errors():
@@ -359,15 +251,15 @@ def check(
     package: Annotated[
         Path, typer.Argument(help="A generated package, or the schema.binpb of one.")
     ],
-    source: Source,
+    source: opt.Source,
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
-    lock: Lock = None,
-    metadata: Metadata = None,
-    tls: Tls = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    server_name: ServerName = None,
+    lock: opt.Lock = None,
+    metadata: opt.Metadata = None,
+    tls: opt.Tls = False,
+    ca: opt.Ca = None,
+    cert: opt.Cert = None,
+    key: opt.Key = None,
+    server_name: opt.ServerName = None,
 ) -> None:
     """Tell if a generated client fits a schema: same, compatible, or breaking (exit code 1).
 
@@ -407,16 +299,22 @@ def _one_line_errors(*, code: int | None = None, as_json: bool = False) -> Itera
         raise typer.Exit(failure.code if code is None else code) from None
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blaze {metadata.version('blazerpc')}")
+        raise typer.Exit
+
+
 @cli.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Serve typed Python models over gRPC, and generate typed clients for them."""
-    if version:
-        typer.echo(f"blaze {metadata.version('blazerpc')}")
-        raise typer.Exit
 
 
 def main() -> None:

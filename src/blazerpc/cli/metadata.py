@@ -8,9 +8,9 @@ from typing import Final
 
 from blazerpc.cli.arrays import bytes_from_text
 from blazerpc.cli.text import one_line
-from blazerpc_client.channel import CallOptions, Metadata
 from blazerpc_client.errors import InvalidArgument
 from blazerpc_client.metadata import ReceivedMetadata
+from blazerpc_client.options import CallOptions, Metadata
 from blazerpc_client.wire.errors import WireError
 
 #: A value that is shorter is no secret, and hiding it would make other words unreadable.

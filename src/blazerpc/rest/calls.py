@@ -22,7 +22,6 @@ from blazerpc.server.calls import current_call
 from blazerpc.server.listener import Listener
 from blazerpc_client.metadata import PUSHBACK
 from blazerpc_client.transport.limits import Limits
-from blazerpc_client.transport.serving import ServerCall
 
 T = TypeVar("T")
 
@@ -72,10 +71,10 @@ class _Transport:
         return self._address if name == "peername" else None
 
 
-class HttpCall(ServerCall[Any, Any]):
+class HttpCall:
     """A call whose request is the body of an HTTP request, and whose answers are taken from here.
 
-    It is to its handler and to the middleware what a call over gRPC is.
+    It has what a handler and the middleware use of grpclib's ``Stream``.
 
     Args:
         listener: whose middleware sees it.
@@ -86,9 +85,9 @@ class HttpCall(ServerCall[Any, Any]):
         limits: of the body, and of each answer as the rpc has it.
     """
 
-    metadata: _Metadata | None
+    metadata: _Metadata
 
-    def __init__(  # its base's is for a stream of HTTP/2, which this call has not
+    def __init__(
         self,
         listener: Listener,
         path: str,
@@ -104,7 +103,7 @@ class HttpCall(ServerCall[Any, Any]):
         self._parse = parse
         self._limits = limits
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue(1)
-        self._protocol_trailers: list[tuple[str, str]] = []
+        self._protocol_trailers: dict[str, str] = {}
         self._read = False
         self._begun = False
         self._ended = False
@@ -118,7 +117,7 @@ class HttpCall(ServerCall[Any, Any]):
     @property
     def retry_after(self) -> float | None:
         """Seconds after which a call that was refused may be made again, None if not said."""
-        pushback = dict(self._protocol_trailers).get(PUSHBACK)
+        pushback = self._protocol_trailers.get(PUSHBACK)
         return None if pushback is None else int(pushback) / 1000
 
     async def answers(self) -> AsyncIterator[Message]:
@@ -137,6 +136,10 @@ class HttpCall(ServerCall[Any, Any]):
             call.received += len(body)
         (message,) = await self._listener.__dispatch__.recv_message(self._parse(body))
         return message
+
+    def add_protocol_trailer(self, name: str, value: str) -> None:
+        """Note what would be a trailer of gRPC's own."""
+        self._protocol_trailers[name] = value
 
     async def send_initial_metadata(self, *, metadata: Any = None) -> None:
         """Do nothing: the headers of HTTP go out with the first answer."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from grpclib.server import Stream
 
-from blazerpc_client.transport.serving import ServerCall
+
+@runtime_checkable
+class TakesTrailers(Protocol):
+    """A call that is not grpclib's own."""
+
+    def add_protocol_trailer(self, name: str, value: str) -> None:
+        """Send a trailer at the end."""
 
 
 def add_trailer(stream: Stream[Any, Any], key: str, value: str) -> None:
     """Send a trailer at the end of a call."""
-    if isinstance(stream, ServerCall):
+    if isinstance(stream, TakesTrailers):
         stream.add_protocol_trailer(key, value)
         return
     below = stream._stream

@@ -160,5 +160,8 @@ _trackers: WeakKeyDictionary[Server, CallTracker] = WeakKeyDictionary()
 
 
 def address_of(peername: object) -> str:
-    """Return a peer's address as logs have it."""
-    return f"{peername[0]}:{peername[1]}" if isinstance(peername, tuple) else "unknown"
+    """Return a peer's address as logs have it; one on a UNIX socket has none."""
+    if isinstance(peername, tuple):
+        return f"{peername[0]}:{peername[1]}"
+    # Of one that has gone already, the system tells nothing.
+    return "unix" if isinstance(peername, str | bytes) else "unknown"

@@ -16,14 +16,14 @@ from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
 
-from blazerpc.config import listening_on
+from blazerpc.config import check_http, listening_on
 from blazerpc.exceptions import ConfigurationError
 from blazerpc.server.calls import CallTracker
 from blazerpc.server.listener import Listener
 from blazerpc.server.memory import keep_large_blocks
 from blazerpc.server.middleware import Middleware
 from blazerpc.tls import ServerTLS, server_contexts
-from blazerpc_client.transport.choice import Http, chosen_http
+from blazerpc_client.transport.choice import Http
 from blazerpc_client.transport.limits import DEFAULT, Limits
 from blazerpc_client.transport.messages import Compression
 
@@ -121,14 +121,7 @@ class GRPCServer:
     ) -> None:
         if not grace_period >= 0:
             raise ConfigurationError(f"grace_period is {grace_period}; it must not be negative")
-        try:
-            self._http = chosen_http(http)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-        if compression is not None and self._http == "h2":
-            raise ConfigurationError("grpclib's HTTP/2 has no compression; leave out http='h2'")
-        if self._http == "h2" and limits != Limits(handshake_timeout=limits.handshake_timeout):
-            raise ConfigurationError("grpclib's HTTP/2 has no such limits; leave out http='h2'")
+        self._http = check_http(http, limits, compression)
         self._limits = limits
         self._contexts = None if ssl is None else server_contexts(ssl)
         self._compression = compression

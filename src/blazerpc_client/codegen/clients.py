@@ -198,6 +198,8 @@ def _documentation(spec: MethodSpec) -> str:
         return f"Call ``{spec.full_name}``."
     version = "" if spec.model.version == "1" else f", version {spec.model.version}"
     text = spec.model.doc.strip() or f"Call model {spec.model.name}{version}."
+    if spec.idempotent:
+        text += "\n\nIdempotent: made again when it fails with ``Unavailable``."
     fields = [*spec.request.fields, spec.result]
     tensors = [f"    {field.name}: {field.tensor}" for field in fields if field.tensor]
     defaults = [f"    {field.name}: {field.default}" for field in fields if field.default]

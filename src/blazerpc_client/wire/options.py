@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
     MethodDescriptorProto,
+    MethodOptions,
 )
 from google.protobuf.message import Message
 
@@ -160,6 +161,11 @@ def read_model(method: MethodDescriptor) -> ModelOptions | None:
         return None
     model = options.Extensions[_MODEL]
     return ModelOptions(name=model.name, version=model.version, doc=model.doc)
+
+
+def is_idempotent(method: MethodDescriptor) -> bool:
+    """Return whether protobuf's own ``idempotency_level`` says that a call may run twice."""
+    return bool(method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN)
 
 
 def field_options(options: Message) -> Message:

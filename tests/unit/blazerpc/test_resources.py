@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from blazerpc import BlazeApp, ConfigurationError, RayEngine, Resources, ServeOptions
-from blazerpc.codegen.schema import service_file
+from blazerpc.codegen.schema import build_schema, service_file
+from blazerpc_client import UnaryMethod, Unavailable
+from blazerpc_client.codegen import generate
+from blazerpc_client.specs import service_spec
 from tests.integration.conftest import blaze
 from tests.unit.blazerpc.support import PATIENCE, client_of, serving
 
@@ -112,8 +117,40 @@ def test_the_schema_says_which_models_are_idempotent() -> None:
     def other(x: int) -> int:
         return x
 
+    schema = build_schema(app.registry)
+    names = [f"blazerpc.InferenceService.Predict{name}" for name in ("Pure", "Other")]
+    pure_method, other_method = [UnaryMethod[int](schema, name) for name in names]
+    assert (pure_method.idempotent, other_method.idempotent) == (True, False)
+    package = generate(schema, [service_spec(schema, "blazerpc.InferenceService")])
+    text = b"".join(package.values()).decode(errors="replace")
+    assert text.count("Idempotent: made again when it fails with ``Unavailable``.") == 1
     levels = [m.options.idempotency_level for m in service_file(app.registry).service[0].method]
     assert levels == [MethodOptions.IDEMPOTENT, MethodOptions.IDEMPOTENCY_UNKNOWN]
+
+
+async def test_a_model_that_is_idempotent_is_called_again_when_it_was_unavailable() -> None:
+    app = BlazeApp()
+    failures = {"pure": 2, "other": 2}
+
+    def fail(name: str, x: int) -> int:
+        failures[name] -= 1
+        if failures[name] >= 0:
+            raise GRPCError(Status.UNAVAILABLE, "not now")
+        return x
+
+    @app.model("pure", idempotent=True)
+    def pure(x: int) -> int:
+        return fail("pure", x)
+
+    @app.model("other")
+    def other(x: int) -> int:
+        return fail("other", x)
+
+    async with asyncio.timeout(PATIENCE), serving(app) as run, client_of(app, run) as client:
+        assert await client.predict("pure", x=7) == 7
+        with pytest.raises(Unavailable, match="not now"):
+            await client.predict("other", x=7)
+    assert failures == {"pure": -1, "other": 1}
 
 
 APP = """

@@ -262,6 +262,19 @@ def test_documentation_is_no_change() -> None:
     assert compare(schema_of("(x: int) -> int"), schema_of(documented)) == []
 
 
+def test_a_model_that_is_not_idempotent_any_more_breaks_clients_that_call_it_again() -> None:
+    schemas = []
+    for idempotent in (True, False):
+        app = BlazeApp()
+        app.model("m", idempotent=idempotent)(define("def model(x: int) -> int: ..."))
+        schemas.append(build_schema(app.registry))
+    where = "blazerpc.InferenceService.PredictM"
+    (lost,) = compare(*schemas)
+    assert str(lost) == f"breaking: {where}: is idempotent → is not"
+    (gained,) = compare(*reversed(schemas))
+    assert str(gained) == f"compatible: {where}: is not idempotent → is"
+
+
 def test_methods_come_and_go() -> None:
     one, two = BlazeApp(), BlazeApp()
     for app, name in [(one, "a"), (one, "b"), (two, "b"), (two, "c")]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from grpclib.const import Status
+from grpclib.metadata import Deadline
 
 from blazerpc_client import (
     Aborted,
@@ -17,6 +18,7 @@ from blazerpc_client import (
     Unavailable,
 )
 from blazerpc_client.retry import Attempts, Retries
+from blazerpc_client.transport.stream import UnprocessedError
 
 CONFIG = """{
   "loadBalancingConfig": [{"round_robin": {}}],
@@ -41,7 +43,7 @@ FREE = RetryPolicy(throttling=None)
 
 
 def of(policy: RetryPolicy) -> Attempts:
-    return Retries(policy).of("/a.A/One")
+    return Retries(policy).of("/a.A/One", idempotent=False)
 
 
 def failure(pushback: str | bytes | None = None, kind: type[RpcError] = Unavailable) -> RpcError:
@@ -91,29 +93,56 @@ def test_a_server_says_not_to_come_back(pushback: str | bytes) -> None:
 
 def test_retries_end_when_half_of_the_budget_is_gone() -> None:
     retries = Retries(RetryPolicy(throttling=RetryThrottling(max_tokens=4, token_ratio=0.5)))
-    assert waits(retries.of("/a.A/One"), failure()) != [None]
+    assert waits(retries.of("/a.A/One", idempotent=False), failure()) != [None]
     # The budget is that of all methods together.
-    assert waits(retries.of("/a.A/Two"), failure()) == [None]
-    retries.of("/a.A/One").succeeded()
-    assert waits(retries.of("/a.A/One"), failure()) == [None]
+    assert waits(retries.of("/a.A/Two", idempotent=False), failure()) == [None]
+    retries.of("/a.A/One", idempotent=False).succeeded()
+    assert waits(retries.of("/a.A/One", idempotent=False), failure()) == [None]
     for _ in range(4):
-        retries.of("/a.A/One").succeeded()
-    assert waits(retries.of("/a.A/One"), failure()) != [None]
+        retries.of("/a.A/One", idempotent=False).succeeded()
+    assert waits(retries.of("/a.A/One", idempotent=False), failure()) != [None]
 
 
 def test_a_failure_that_is_not_retried_costs_nothing_unless_the_server_refuses_retries() -> None:
     retries = Retries(RetryPolicy(throttling=RetryThrottling(max_tokens=4, token_ratio=0.5)))
-    assert waits(retries.of("/a.A/One"), *[failure(kind=Internal)] * 9) == [None] * 9
-    assert waits(retries.of("/a.A/One"), failure()) != [None]
-    assert waits(retries.of("/a.A/One"), failure("-1", Internal)) == [None]
-    assert waits(retries.of("/a.A/One"), failure()) == [None]
+    assert (
+        waits(retries.of("/a.A/One", idempotent=False), *[failure(kind=Internal)] * 9) == [None] * 9
+    )
+    assert waits(retries.of("/a.A/One", idempotent=False), failure()) != [None]
+    assert waits(retries.of("/a.A/One", idempotent=False), failure("-1", Internal)) == [None]
+    assert waits(retries.of("/a.A/One", idempotent=False), failure()) == [None]
 
 
 def test_without_a_policy_only_what_no_server_has_begun_is_made_again() -> None:
-    attempts = Attempts()
+    attempts = Retries(None).of("/a.A/One", idempotent=True)
     assert waits(attempts, failure()) == [None]
-    assert [attempts.unprocessed() for _ in range(3)] == [True, True, False]
+    unprocessed = failure()
+    unprocessed.__cause__ = UnprocessedError("refused")
+    assert waits(attempts, *[unprocessed] * 3) == [0, 0, None]
     assert attempts.failed == 0
+
+
+def test_what_is_declared_idempotent_has_a_policy_of_its_own() -> None:
+    retries = Retries("idempotent")
+    assert waits(retries.of("/a.A/One", idempotent=False), failure()) == [None]
+    wait, *_ = waits(retries.of("/a.A/One", idempotent=True), failure())
+    assert wait is not None
+    assert 0.08 <= wait <= 0.12
+
+
+def test_a_policy_is_for_what_is_not_declared_idempotent_too() -> None:
+    for idempotent in (False, True):
+        attempts = Retries(FREE).of("/a.A/One", idempotent=idempotent)
+        assert waits(attempts, failure()) != [None]
+
+
+def test_an_attempt_that_would_begin_after_the_deadline_is_not_made() -> None:
+    policy = RetryPolicy(initial_backoff=10, max_backoff=10, throttling=None)
+    for seconds, again in ((5, False), (20, True)):
+        wait = of(policy).wait_after(
+            failure(), answered=False, deadline=Deadline.from_timeout(seconds)
+        )
+        assert (wait is not None) is again
 
 
 def test_a_service_config_is_read() -> None:
@@ -132,7 +161,7 @@ def test_a_service_config_is_read() -> None:
 def test_a_service_config_has_a_policy_for_each_method() -> None:
     config = ServiceConfig.from_json(json.loads(CONFIG))
     retried = {
-        path: waits(Retries(config).of(path), failure()) != [None]
+        path: waits(Retries(config).of(path, idempotent=True), failure()) != [None]
         for path in ("/a.A/One", "/a.A/Two", "/a.B/One", "/a.C/One")
     }
     assert retried == {"/a.A/One": True, "/a.A/Two": False, "/a.B/One": True, "/a.C/One": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,12 @@ def test_a_command_that_is_called_wrongly_shows_its_usage(here: Path, arguments:
     assert done.returncode == 2
     assert "Usage: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_it_says_its_version() -> None:
+    done = blaze("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"blaze {metadata.version('blazerpc')}\n"
 
 
 @pytest.mark.parametrize(
