@@ -148,7 +148,7 @@ class RayEngine:
         app: import string of the app, which replicas import; None sends them the functions,
             pickled.
         release: of the models' code; None tells releases apart by the sources of the modules that
-            models are defined in, and by their options.
+            the app and its models are defined in, and by the models' options.
         start_timeout: seconds that all replicas have to start.
         upscale_delay: seconds of too many calls for each replica before there is another one.
         downscale_delay: seconds of too few before there is one less.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import random
 import re
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import pytest
 from inference_client import InferenceClient
 
+from blazerpc import RayEngine
 from blazerpc.engines.replica import WINDOW
 from blazerpc_client import (
     BlazeClient,
@@ -282,6 +284,21 @@ async def test_streams_go_on_when_the_actor_of_their_front_door_was_killed(
                 counts.append(await whole())
     assert counts == [500]
     assert server.stop()[0] == 0
+
+
+def test_an_app_of_other_source_is_another_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blazerpc.engines.deployments import release_of
+
+    (tmp_path / "of_graphs.py").write_text("# loads a graph\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("of_graphs")
+    engine = RayEngine(app="of_graphs:app")
+    before = release_of([], engine)
+    assert release_of([], engine) == before
+    (tmp_path / "of_graphs.py").write_text("# loads another one\n")
+    assert release_of([], engine) != before
 
 
 #: Streams wait in a front door's actor, more than Ray runs there unless it is told.

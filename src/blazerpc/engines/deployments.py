@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import logging
 import re
+import sys
 import threading
 import time
 import uuid
@@ -59,11 +60,14 @@ def release_of(models: Sequence[ModelInfo], engine: RayEngine) -> str:
     if engine.release is not None:
         return engine.release
     digest = hashlib.sha256()
+    # What has no function of its own, as a graph of ONNX, is made in the app's module.
+    modules = [] if engine.app is None else [sys.modules.get(engine.app.partition(":")[0])]
     for model in models:
         target = plain_function(model.factory or model.func)
         said = (model.name, model.version, model.options, model.resources, model.batching)
         digest.update(repr((said, model.input_types, model.output_type)).encode())
-        module = inspect.getmodule(target)
+        modules.append(inspect.getmodule(target))
+    for module in modules:
         source = getattr(module, "__file__", None)
         if source is not None:
             digest.update(Path(source).read_bytes())

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from ray.exceptions import RayError
 
 from blazerpc.engines.failure import sent
 from blazerpc.exceptions import InferenceError
@@ -113,7 +112,7 @@ async def _room(door: Any, number: int, made: int) -> int:
     """
     try:
         allowed: int = await door.room.remote(number, made)
-    except RayError as error:
+    except Exception as error:  # of Ray's, or the actor's on Ray
         raise GRPCError(Status.UNAVAILABLE, "the front door has lost the stream") from error
     return allowed
 
