@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import random
 import re
@@ -25,7 +24,6 @@ import numpy.typing as npt
 import pytest
 from inference_client import InferenceClient
 
-from blazerpc import RayEngine
 from blazerpc.engines.replica import WINDOW
 from blazerpc_client import (
     BlazeClient,
@@ -286,19 +284,29 @@ async def test_streams_go_on_when_the_actor_of_their_front_door_was_killed(
     assert server.stop()[0] == 0
 
 
-def test_an_app_of_other_source_is_another_release(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from blazerpc.engines.deployments import release_of
+#: In a process of its own, like the next: Ray's imports warn.
+RELEASE = """
+import of_graphs
+from blazerpc import RayEngine
+from blazerpc.engines.deployments import release_of
 
-    (tmp_path / "of_graphs.py").write_text("# loads a graph\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.import_module("of_graphs")
-    engine = RayEngine(app="of_graphs:app")
-    before = release_of([], engine)
-    assert release_of([], engine) == before
-    (tmp_path / "of_graphs.py").write_text("# loads another one\n")
-    assert release_of([], engine) != before
+print(release_of([], RayEngine(app="of_graphs:app")))
+"""
+
+
+def release(directory: Path) -> str:
+    command = [sys.executable, "-B", "-W", "ignore", "-c", RELEASE]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def test_an_app_of_other_source_is_another_release(tmp_path: Path) -> None:
+    source = tmp_path / "of_graphs.py"
+    source.write_text("# loads a graph\n")
+    before = release(tmp_path)
+    assert release(tmp_path) == before
+    source.write_text("# loads another one\n")
+    assert release(tmp_path) != before
 
 
 #: Streams wait in a front door's actor, more than Ray runs there unless it is told.

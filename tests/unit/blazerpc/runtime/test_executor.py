@@ -12,6 +12,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from blazerpc import InferenceError
+from blazerpc.runtime import ModelExecutor, ModelRegistry
 from tests.unit.blazerpc.runtime.executors import ERRORS, Execute, Signal, caller
 from tests.unit.blazerpc.support import PATIENCE
 
