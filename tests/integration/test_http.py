@@ -131,7 +131,7 @@ def test_statuses_are_those_of_http(url: str) -> None:
     answers = {
         404: httpx.post(f"{url}/v1/models/no:predict", json={}),
         405: httpx.get(f"{url}/v1/models/greet:predict"),
-        429: httpx.post(f"{url}/v1/models/greet:predict", content=bytes((4 << 20) + 1)),
+        413: httpx.post(f"{url}/v1/models/greet:predict", content=bytes((4 << 20) + 1)),
     }
     for expected, refused in answers.items():
         assert refused.status_code == expected
@@ -202,7 +202,7 @@ async def test_a_stream_that_nobody_reads_any_more_ends(server: ServerProcess, u
         client.stream("POST", f"{url}/v1/models/forever:predict", json=body) as answer,
     ):
         async for line in answer.aiter_lines():
-            assert line == 'data: {"result": "by http"}'
+            assert line == 'data: {"result":"by http"}'
             break
     await logged(server, "left by http")
 
