@@ -24,6 +24,7 @@ from blazerpc.oip.models import not_found
 from blazerpc.oip.protocol import SERVICE_NAME as OIP
 from blazerpc.oip.protocol import message_class
 from blazerpc.rest.calls import HTTP_STATUS, HttpCall, served, unless_gone
+from blazerpc.rest.messages import fill
 from blazerpc.rest.openapi import document
 from blazerpc.rest.tensors import JSON_LENGTH, JsonRequest, dumps, loads, plain, write_response
 from blazerpc.runtime.errors import invalid_argument
@@ -32,6 +33,7 @@ from blazerpc.server.calls import unimplemented
 from blazerpc.server.listener import Listener
 from blazerpc_client.schema import Schema
 from blazerpc_client.transport.limits import Limits
+from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.large import LargeMessage
 
 #: What the OpenAPI document is to middleware.
@@ -179,10 +181,11 @@ class Routes:
         request_class = self._listener.request_class(path)
 
         def parse(body: bytes) -> Message:
+            message: Message = request_class()
             try:
-                message: Message = json_format.ParseDict(loads(body), request_class())
-            except (json_format.ParseError, RecursionError, OverflowError) as error:
-                raise invalid_argument(str(error)[:500], None) from None
+                fill(message, loads(body))
+            except WireError as error:
+                raise invalid_argument(error.message, error.field) from None
             return message
 
         async def predict(request: Request) -> Response:
