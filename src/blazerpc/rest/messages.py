@@ -12,7 +12,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -162,7 +162,7 @@ def _fill_time(part: Any, value: object, example: str) -> None:
 def _reader(field: FieldDescriptor) -> Callable[[object], object]:
     """Return what makes protobuf's value of JSON's; it raises ``WireError``."""
     if field.enum_type is not None:
-        return partial(_member, field.enum_type, enum_members(field.enum_type))
+        return partial(_member, field.enum_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _bytes
     python = SCALARS[field.type].python
@@ -171,11 +171,17 @@ def _reader(field: FieldDescriptor) -> Callable[[object], object]:
     return partial(_float, field.type) if python is float else SCALARS[field.type].convert
 
 
-def _member(enum: EnumDescriptor, members: Mapping[str, int], value: object) -> object:
+@lru_cache(maxsize=256)
+def _members(enum: EnumDescriptor) -> Mapping[str, int]:
+    return enum_members(enum)
+
+
+def _member(enum: EnumDescriptor, value: object) -> object:
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         known = enum.values_by_name.get(value)
         if known is not None:
             return known.number
+        members = _members(enum)
         if value not in members:
             # The server refuses the zero that an enum has only for protobuf.
             names = [name for name in members if (name, members[name]) != (ZERO, 0)]
