@@ -133,6 +133,17 @@ def test_what_an_image_copies_is_sent_to_the_build(path: Path) -> None:
         assert f"!{source}" in sent
 
 
+def test_where_to_name_an_app_of_ones_own_is_said() -> None:
+    said = (DEPLOY / "README.md").read_text().partition("For an app of your own")[2]
+    said = said.partition("\n\n")[0]
+    named = {
+        path.name
+        for path in DEPLOY.rglob("*")
+        if path.is_file() and path.name != "README.md" and "examples" in path.read_text()
+    }
+    assert named == set(re.findall(r"`([\w.]*(?:Dockerfile|\.yaml)[\w.]*)`", said))
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_images_do_not_run_as_root(path: Path) -> None:
     assert [said for name, said in instructions(path) if name == "USER"][-1] not in ("root", "0")
