@@ -35,6 +35,7 @@ DOCKERFILES: Final = sorted(DEPLOY.rglob("Dockerfile"))
 RAY_SERVICE: Final = DEPLOY / "kuberay/rayservice.yaml"
 ADAPTER: Final = DEPLOY / "kubernetes/prometheus-adapter.yaml"
 KUSTOMIZATION: Final = DEPLOY / "kubernetes/kustomization.yaml"
+MONITOR: Final = DEPLOY / "kubernetes/podmonitor.yaml"
 MANIFESTS: Final = [
     path
     for path in [*sorted((DEPLOY / "kubernetes").glob("*.yaml")), RAY_SERVICE]
@@ -69,11 +70,14 @@ def templates(manifest: Object) -> Iterator[Object]:
 
 def check(manifest: Object) -> None:
     """Check an object by its schema; those of KubeRay hold pods, which have one of Kubernetes."""
-    if manifest["kind"] != "RayService":
+    schema = ROOT / f"tests/schemas/{manifest['kind'].lower()}.json"
+    if not schema.exists():
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         return
-    schema = json.loads((ROOT / "tests/schemas/rayservice.json").read_text())
-    jsonschema.validate(manifest, schema, jsonschema.Draft202012Validator)
+    validator = jsonschema.Draft202012Validator
+    jsonschema.validate(manifest, json.loads(schema.read_text()), validator)
+    if manifest["kind"] != "RayService":
+        return
     yaml.safe_load(manifest["spec"]["serveConfigV2"])
     for template in templates(manifest):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
@@ -103,9 +107,10 @@ def test_a_name_that_is_misspelt_in_a_ray_pod_is_found() -> None:
         check(manifest)
 
 
-def test_the_kustomization_names_every_manifest() -> None:
+def test_the_kustomization_names_every_manifest_that_every_cluster_takes() -> None:
     listed = yaml.safe_load(KUSTOMIZATION.read_text())["resources"]
-    assert sorted(listed) == [path.name for path in MANIFESTS if path.parent.name == "kubernetes"]
+    own = [path.name for path in MANIFESTS if path.parent.name == "kubernetes" and path != MONITOR]
+    assert sorted(listed) == own
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
@@ -265,7 +270,7 @@ def test_probes_and_services_meet_the_server(path: Path) -> None:
     words = commands()[path.name]
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
     assert str(ports["grpc"]) == option(words, "--port")
-    assert str(ports["metrics"]) == option(words, "--metrics-port")
+    assert str(ports["blaze-metrics"]) == option(words, "--metrics-port")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         (port,) = {check["port"] for check in server[probe].values() if isinstance(check, dict)}
         assert port == ports["grpc"]
@@ -292,6 +297,21 @@ def test_the_autoscaler_asks_for_what_the_adapter_has() -> None:
     (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
     assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
     assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
+
+
+def test_the_monitor_reads_what_the_adapter_asks_for() -> None:
+    spec = only(MONITOR, "PodMonitor")["spec"]
+    (selected,) = spec["selector"]["matchExpressions"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    for path in (DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE):
+        template = list(templates(objects(path)[0]))[-1]
+        assert template["metadata"]["labels"][selected["key"]] in selected["values"]
+        server = template["spec"]["containers"][-1]
+        assert endpoint["port"] in [port["name"] for port in server["ports"]]
+    interval = promql_parser.parse_duration(endpoint["interval"])
+    ranges = set(re.findall(r"\[(\w+)\]", queries()["adapter"]))
+    assert ranges
+    assert all(promql_parser.parse_duration(each) >= 4 * interval for each in ranges)
 
 
 def queries() -> dict[str, str]:
