@@ -280,6 +280,38 @@ def test_probes_and_services_meet_the_server(path: Path) -> None:
     assert spec["selector"].items() <= template["metadata"]["labels"].items()
 
 
+def test_threads_are_as_many_as_the_cores_that_are_requested() -> None:
+    (template,) = templates(only(DEPLOY / "kubernetes/deployment.yaml", "Deployment"))
+    (server,) = template["spec"]["containers"]
+    threads = {each["value"] for each in server["env"] if each["name"].endswith("_NUM_THREADS")}
+    assert threads == {server["resources"]["requests"]["cpu"]}
+
+
+def test_images_have_a_tag_that_says_which_build() -> None:
+    (image,) = yaml.safe_load(KUSTOMIZATION.read_text())["images"]
+    (template,) = templates(only(DEPLOY / "kubernetes/deployment.yaml", "Deployment"))
+    assert [each["image"] for each in template["spec"]["containers"]] == [image["name"]]
+    ray = [
+        container["image"]
+        for template in templates(only(RAY_SERVICE, "RayService"))
+        for container in template["spec"]["containers"]
+    ]
+    (of_all,) = set(ray)
+    assert image["newTag"]
+    assert of_all.partition(":")[2] not in ("", "latest")
+
+
+def test_pods_are_spread_over_nodes_and_zones() -> None:
+    (template,) = templates(only(DEPLOY / "kubernetes/deployment.yaml", "Deployment"))
+    spread = template["spec"]["topologySpreadConstraints"]
+    assert {each["topologyKey"] for each in spread} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    for each in spread:
+        assert each["labelSelector"]["matchLabels"] == template["metadata"]["labels"]
+
+
 def test_the_budget_and_the_autoscaler_are_of_the_deployment() -> None:
     deployment = only(DEPLOY / "kubernetes/deployment.yaml", "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
