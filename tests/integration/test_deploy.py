@@ -312,6 +312,19 @@ def test_pods_are_spread_over_nodes_and_zones() -> None:
         assert each["labelSelector"]["matchLabels"] == template["metadata"]["labels"]
 
 
+def test_the_probe_with_tls_has_options_that_there_are() -> None:
+    text = (DEPLOY / "README.md").read_text().partition("```yaml\nreadinessProbe")[2]
+    probe = yaml.safe_load("readinessProbe" + text.partition("```")[0])["readinessProbe"]
+    program, command, _, *options = probe["exec"]["command"]
+    assert (program, command) == ("blaze", "health")
+    used = {word for word in options if word.startswith("--")}
+    assert used == {"--ca", "--server-name"}
+    assert used <= set(re.findall(r"--[a-z-]+", blaze("health", "--help").stdout))
+    container = {"name": "server", "image": "app:1", "readinessProbe": probe}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
+    kubernetes_validate.validate(pod | {"spec": {"containers": [container]}}, KUBERNETES, True)
+
+
 def test_the_budget_and_the_autoscaler_are_of_the_deployment() -> None:
     deployment = only(DEPLOY / "kubernetes/deployment.yaml", "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
