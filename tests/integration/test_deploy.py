@@ -375,9 +375,20 @@ def queries() -> dict[str, str]:
 @pytest.mark.parametrize(("place", "query"), queries().items())
 def test_queries_are_of_metrics_that_there_are(place: str, query: str, tmp_path: Path) -> None:
     promql_parser.parse(query)  # raises for what is no PromQL
-    used = set(re.findall(r"\bblazerpc_\w+", query))
+    used = set(re.findall(r"\bblazerpc_\w+|\bup\b", query))
     assert used, place
-    assert used <= metric_names(tmp_path), place
+    assert used <= {"up", *metric_names(tmp_path)}, place
+
+
+def test_an_alert_of_a_server_that_is_down_is_of_the_job_that_reads_it() -> None:
+    (job,) = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())["scrape_configs"]
+    assert f'up{{job="{job["job_name"]}"}}' in queries()["BlazeRPCIsDown"]
+
+
+def test_calls_that_find_no_ray_are_calls_that_fail() -> None:
+    statuses = re.search(r'status=~"([\w|]+)"', queries()["BlazeRPCFails"])
+    assert statuses is not None
+    assert set(statuses[1].split("|")) == {"INTERNAL", "UNKNOWN", "UNAVAILABLE"}
 
 
 def metric_names(directory: Path) -> set[str]:
