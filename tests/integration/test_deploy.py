@@ -367,6 +367,9 @@ def queries() -> dict[str, str]:
         "adapter": query.replace("<<.LabelMatchers>>", 'namespace="default",pod=~"a|b"'),
         "series": rule["seriesQuery"],
     }
+    (found["target"],) = re.findall(
+        r"```promql\n(.*?)\n```", (DEPLOY / "README.md").read_text(), flags=re.DOTALL
+    )
     for group in yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())["groups"]:
         found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
     return found
