@@ -69,7 +69,8 @@ demo: setup
 # What goes over the wire is tested on both kinds of HTTP/2.
 ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/test_context.py \
 	tests/unit/blazerpc/codegen/test_limits.py tests/unit/blazerpc/codegen/test_servicer.py \
-	$(addprefix tests/unit/blazerpc_client/test_,channel.py response.py verify.py)
+	$(addprefix tests/unit/blazerpc_client/test_,broken_answers.py channel.py metadata.py response.py \
+		sync_response.py verify.py)
 
 test: check
 	$(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers'

@@ -153,8 +153,13 @@ def _compared(measured: float, simulated: float) -> tuple[str, str, str]:
 
 
 def _plan(rounds: list[Round], p99: float, effort: Effort) -> Table:
-    rate = statistics.median(sustained(each.process, p99, effort.requests) for each in rounds)
-    table = Table(title=f"{rate:,.0f} req/s of a process have a p99 within {1000 * p99:.0f} ms")
+    possible = statistics.median(sustained(each.process, p99, effort.requests) for each in rounds)
+    # No more than was measured: beyond that little more load is a much longer wait.
+    rate = min(possible, max(rounds[0].loads))
+    table = Table(
+        title=f"p99 within {1000 * p99:.0f} ms: {possible:,.0f} req/s of a process in the "
+        f"simulation, {rate:,.0f} in the plan"
+    )
     for column in (
         "req/s",
         "processes",

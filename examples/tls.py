@@ -117,7 +117,8 @@ def _generated(certificates: Certificates, target: str, console: Console) -> typ
     cert, key = certificates.of("alice")
     files = ["--ca", certificates.directory / "ca.pem", "--cert", cert, "--key", key]
     command = ["client", "gen", "--from", target, "--package", "who_client", *map(str, files)]
-    console.print("$ blaze client gen --tls --ca --cert --key", style="bold")
+    shown = f"--ca ca.pem --cert {cert.name} --key {key.name}"
+    console.print(f"$ blaze client gen --from {target} {shown}", style="bold")
     subprocess.run(
         [sys.executable, "-m", "blazerpc.cli", *command, "--out", str(certificates.directory)],
         check=True,

@@ -75,6 +75,12 @@ async def logged(server: ServerProcess, text: str) -> None:
         raise AssertionError(f"the server wrote {server.errors()!r}, and not {text!r}") from None
 
 
+def http_of(server: ServerProcess) -> str:
+    """Return the address of a server's HTTP."""
+    (line,) = [line for line in server.banner.splitlines() if line.startswith("HTTP on ")]
+    return line.split()[-1]
+
+
 def generated(server: ServerProcess, directory: Path, package: str) -> ModuleType:
     """Generate a client with the command line, and import it."""
     done = blaze(

@@ -24,7 +24,7 @@ from examples.digits import Digits
 from examples.sklearn_wine import wine
 from tests.conftest import ServerProcess, StartServer
 from tests.integration.conftest import blaze
-from tests.integration.test_oip import inputs, result
+from tests.integration.oip import inputs, result
 
 # Transformers and networks take their time to load and to train, the more so beside other work.
 pytestmark = pytest.mark.timeout(180)

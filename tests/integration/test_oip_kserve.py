@@ -7,8 +7,9 @@ import json
 import pytest
 
 from tests.conftest import StartServer
+from tests.integration.conftest import http_of
+from tests.integration.oip import APP
 from tests.integration.peers import kserve, output
-from tests.integration.test_http import APP, http_of
 
 pytestmark = pytest.mark.peers
 

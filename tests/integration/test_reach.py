@@ -86,10 +86,11 @@ async def test_a_name_that_nobody_knows_is_told() -> None:
             await say(made)
 
 
-async def test_servers_that_a_name_stands_for_later_take_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # The name service is not this package's, nor are its answers to be had in half a minute.
+def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the addresses that ``servers.test`` stands for; it is the test's to change them.
+
+    The name service is not this package's, nor are its answers to be had in half a minute.
+    """
     loop, real = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo
     hosts = ["127.0.0.1"]
 
@@ -99,6 +100,13 @@ async def test_servers_that_a_name_stands_for_later_take_over(
 
     monkeypatch.setattr(loop, "getaddrinfo", answers)
     monkeypatch.setattr("blazerpc_client.resolving._INTERVAL", 0.0)
+    return hosts
+
+
+async def test_servers_that_a_name_stands_for_later_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts = names(monkeypatch)
     with peers(1) as (first,):
         port = first.target.rpartition(":")[2]
         second = Peer(f"127.0.0.2:{port}")
@@ -113,6 +121,27 @@ async def test_servers_that_a_name_stands_for_later_take_over(
                 assert {(await say(made))["pid"] for _ in range(4)} == {pid_of(second)}
         finally:
             second.kill()
+
+
+@pytest.mark.skipif(not OWN, reason="grpclib's HTTP/2 has no max_connection_age")
+async def test_a_new_server_of_a_name_gets_calls_once_connections_to_the_others_are_old(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = names(monkeypatch)
+    age = ("--limit", "max_connection_age=0.5")
+    first = start_server("tests.apps.workers:app", *age)
+    second = start_server(
+        "tests.apps.workers:app", *age, "--host", "127.0.0.2", "--port", str(first.port)
+    )
+    target = f"dns:///servers.test:{first.port}"
+    async with BlazeClient(target=target, backoff=SOON, retry=None) as client:
+        assert {await client.predict("pid") for _ in range(4)} == {first.process.pid}
+        hosts.append("127.0.0.2")
+        seen: Counter[object] = Counter()
+        async with asyncio.timeout(40):
+            while not seen[second.process.pid]:
+                seen[await client.predict("pid")] += 1
+    assert set(seen) == {first.process.pid, second.process.pid}
 
 
 async def test_when_no_address_can_be_reached_a_call_says_why_and_when_it_is_tried_again() -> None:

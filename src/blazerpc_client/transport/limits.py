@@ -40,6 +40,8 @@ class Limits:
         max_ping_strikes: pings sooner than that before the connection ends; gRPC's 2.
         handshake_timeout: until the peer's preface and settings have come.
         idle_timeout: without a call until the connection is closed.
+        max_connection_age: of a connection to a server, a tenth more or less at random; then it is
+            drained, so that its client looks for servers again.
         keepalive_time: without a byte received until this side pings.
         keepalive_timeout: until such a ping is answered.
         stall_timeout: that a message waits for the peer to open a window, that a peer leaves the
@@ -67,6 +69,7 @@ class Limits:
     max_ping_strikes: int = 2
     handshake_timeout: float = 20
     idle_timeout: float | None = None
+    max_connection_age: float | None = None
     keepalive_time: float | None = 7200
     keepalive_timeout: float = 20
     stall_timeout: float | None = 300
@@ -93,6 +96,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "max_ping_strikes": (0, 1e9),
     "handshake_timeout": (0.001, 1e9),
     "idle_timeout": (0.001, 1e9),
+    "max_connection_age": (0.001, 1e9),
     "keepalive_time": (0, 1e9),
     "keepalive_timeout": (0.001, 1e9),
     "stall_timeout": (0, 1e9),

@@ -26,6 +26,7 @@ from blazerpc_client.transport.events import (
     WindowOpened,
 )
 from blazerpc_client.transport.limits import DEFAULT, Limits
+from blazerpc_client.transport.liveness import Liveness
 from blazerpc_client.transport.owner import KnownPeer, StreamHandler
 from blazerpc_client.transport.stream import Signal, TransportStream, UnprocessedError
 
@@ -76,13 +77,10 @@ class TransportProtocol(asyncio.Protocol):
         self._writable = Signal()
         self._stream_closed = Signal()
         self._parting = Signal()
-        self._heard = time.monotonic()
-        self._used = self._heard
+        self._liveness = Liveness(limits, client=client, now=time.monotonic())
         self._timer: asyncio.TimerHandle | None = None
         # Until then the peer has to read what it was sent.
         self._stall: asyncio.TimerHandle | None = None
-        # Of the handshake, or of a keepalive ping.
-        self._deadline: float | None = None
         self._draining = False
         self._refused = False
         self._hung_up = False
@@ -107,7 +105,7 @@ class TransportProtocol(asyncio.Protocol):
             self.flush()
             self._end("there are too many connections")
             return
-        self._deadline = time.monotonic() + self.limits.handshake_timeout
+        self._liveness.greet(time.monotonic())
         self._tick()
         self.flush()
 
@@ -115,7 +113,7 @@ class TransportProtocol(asyncio.Protocol):
         """Take what came."""
         if self._hung_up:
             return
-        self._heard = now = time.monotonic()
+        self._liveness.heard = now = time.monotonic()
         dispatch = self._DISPATCH
         for event in self.core.receive(data, now):
             dispatch[event.__class__](self, event)
@@ -211,7 +209,7 @@ class TransportProtocol(asyncio.Protocol):
         """Forget a stream whose call is over."""
         if self._streams.pop(stream.id, None) is None:
             return
-        self._used = time.monotonic()
+        self._liveness.used = time.monotonic()
         if held := stream.drop():
             self.release(stream.id, held)
         # One stream makes room for one: thousands of calls may wait.
@@ -348,28 +346,16 @@ class TransportProtocol(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
-        now = time.monotonic()
-        if self._deadline is not None and now >= self._deadline:
+        now, busy = time.monotonic(), bool(self._streams)
+        if self._liveness.is_overdue(now):
             self._end("the peer does not answer")
             return
-        limits = self.limits
-        due = [now + 60]
-        if self._deadline is not None:
-            due.append(self._deadline)
-        elif limits.keepalive_time is not None:
-            quiet = self._heard + limits.keepalive_time
-            if now >= quiet:
-                self.core.ping(_ALIVE)
-                self.flush_soon()
-                self._deadline = quiet = now + limits.keepalive_timeout
-            due.append(quiet)
-        if limits.idle_timeout is not None and not self.is_client:
-            idle = (now if self._streams else self._used) + limits.idle_timeout
-            if now >= idle:
-                self.drain()
-            else:
-                due.append(idle)
-        self._timer = self._loop.call_later(max(0.01, min(due) - now), self._tick)
+        if self._liveness.should_ping(now):
+            self.core.ping(_ALIVE)
+            self.flush_soon()
+        if self._liveness.should_end(now, busy=busy):
+            self.drain()
+        self._timer = self._loop.call_later(self._liveness.pause(now, busy=busy), self._tick)
 
     # What the core says.
 
@@ -414,8 +400,7 @@ class TransportProtocol(asyncio.Protocol):
                 stream.window_opened()
 
     def _on_settings(self, event: SettingsReceived) -> None:
-        if self._deadline is not None and self._timer is not None:
-            self._deadline = None
+        if self._liveness.answered() and self._timer is not None:
             self._timer.cancel()
             self._tick()
         self._stream_closed.notify()  # there may be more at once now
@@ -427,7 +412,7 @@ class TransportProtocol(asyncio.Protocol):
             # were taken, and its stream is not there yet.
             self._loop.call_soon(self._goodbye)
         elif event.payload == _ALIVE:
-            self._deadline = None
+            self._liveness.answered()
 
     def _on_goaway(self, event: GoAwayReceived) -> None:
         # A client's next call goes over another connection; those in flight finish on this one.

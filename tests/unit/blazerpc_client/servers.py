@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 #: Answers one HTTP/2 request, given its connection and the number of its stream.
 Script = Callable[[h2.connection.H2Connection, int], None]
+
+#: Headers and trailers of an answer that is well, and a message with the text "a".
+OK = [(":status", "200"), ("content-type", "application/grpc")]
+DONE = [("grpc-status", "0")]
+MESSAGE = b"\0" + struct.pack(">I", 3) + b"\x0a\x01a"
 
 
 @asynccontextmanager
@@ -87,6 +93,29 @@ async def answering(script: Script, port: int = 0) -> AsyncIterator[str]:
             for writer in open_connections.values():
                 writer.close()
             await asyncio.gather(*open_connections)
+
+
+def answer(
+    headers: list[tuple[str, str]],
+    body: bytes | None = None,
+    trailers: list[tuple[str, str]] | None = None,
+    *,
+    reset: bool = False,
+) -> Script:
+    """Return a script that answers every request so."""
+
+    def script(connection: h2.connection.H2Connection, stream: int) -> None:
+        connection.send_headers(
+            stream, headers, end_stream=body is None and trailers is None and not reset
+        )
+        if body is not None:
+            connection.send_data(stream, body, end_stream=trailers is None and not reset)
+        if trailers is not None:
+            connection.send_headers(stream, trailers, end_stream=True)
+        if reset:
+            connection.reset_stream(stream)
+
+    return script
 
 
 async def _speak(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from blazerpc_client import InvalidArgument
+from blazerpc_client.channel import Channel
 from blazerpc_client.targets import MOST, DnsName, HostPort, UnixPath, parse_target, unix_path
 
 A, B = HostPort("a", 1), HostPort("b", 2)
@@ -111,3 +112,48 @@ async def test_a_name_stands_for_all_its_addresses(monkeypatch: pytest.MonkeyPat
 async def test_a_name_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(OSError, match="known"):
         await parse_target("dns:///nothing.invalid:7").addresses()
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port"),
+    [
+        ("localhost:50051", "localhost", 50051),
+        ("127.0.0.1:1", "127.0.0.1", 1),
+        ("example.com:65535", "example.com", 65535),
+        ("[::1]:50051", "::1", 50051),
+        ("[fe80::1%eth0]:50051", "fe80::1%eth0", 50051),
+        ("my_host-1:80", "my_host-1", 80),
+    ],
+)
+def test_an_address_is_host_and_port(target: str, host: str, port: int) -> None:
+    assert parse_target(target).parts == (HostPort(host, port),)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        ":",
+        "localhost",
+        "localhost:",
+        ":50051",
+        "[]:50051",
+        "::1:50051",
+        "a:b:50051",
+        "localhost:http",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:+1",
+        "localhost: 1",
+        "localhost:1_0",
+        "http://localhost:50051",
+        "localhost:50051/",
+        "localhost:" + "9" * 5000,
+    ],
+    ids=lambda target: repr(target[:20]),
+)
+def test_what_is_no_address_is_refused_with_the_form_of_one(target: str) -> None:
+    with pytest.raises(InvalidArgument, match="it has the form HOST:PORT") as error:
+        Channel(target)
+    assert error.value.field == "target"

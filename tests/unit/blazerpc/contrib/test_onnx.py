@@ -16,26 +16,13 @@ from blazerpc import BlazeApp, ConfigurationError, ValidationError
 from blazerpc.contrib import ONNXModel
 from blazerpc.runtime.model import Batching
 from blazerpc_client import Internal, InvalidArgument
+from tests.unit.blazerpc.contrib.arrays import COMMON_DTYPES
 from tests.unit.blazerpc.support import client_of, serving
 
 #: ONNX's number of the element type, and the shape.
 Tensors = Mapping[str, tuple[int, Sequence[int | str | None]]]
 
-DTYPES = [
-    np.float16,
-    np.float32,
-    np.float64,
-    np.int8,
-    np.int16,
-    np.int32,
-    np.int64,
-    np.uint8,
-    np.uint16,
-    np.uint32,
-    np.uint64,
-    np.bool_,
-    np.str_,
-]
+DTYPES = [*COMMON_DTYPES, np.str_]
 
 
 def written(

@@ -1,7 +1,8 @@
+"""Functions of tensors, called in Python and served."""
+
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, assert_type
 
@@ -15,49 +16,21 @@ from jaxtyping import Float32
 from blazerpc import (
     BlazeApp,
     BlazeClient,
-    ConfigurationError,
     Context,
-    SerializationError,
     StartupError,
     Tensor,
     TensorInput,
     TensorOutput,
     ValidationError,
 )
-from blazerpc.contrib import numpy_to_torch, torch_device, torch_model, torch_to_numpy
+from blazerpc.contrib import torch_model
 from blazerpc_client import Internal, InvalidArgument
+from tests.unit.blazerpc.contrib.arrays import ROWS
+from tests.unit.blazerpc.contrib.cuda import needs_cuda
 from tests.unit.blazerpc.support import client_of, define, serving
 
 Row4 = Annotated[torch.Tensor, Tensor("batch", 4, dtype=np.float32)]
 OneRow = Annotated[torch.Tensor, Tensor(1, 4, dtype=np.float32)]
-ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
-
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no CUDA device, or a torch that is built without CUDA"
-)
-
-DTYPES = [
-    np.float16,
-    np.float32,
-    np.float64,
-    np.int8,
-    np.int16,
-    np.int32,
-    np.int64,
-    np.uint8,
-    np.uint16,
-    np.uint32,
-    np.uint64,
-    np.bool_,
-    np.complex64,
-    np.complex128,
-    ml_dtypes.bfloat16,
-]
-
-
-def received(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array as one of a request is: a read-only view of bytes."""
-    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 def assert_kind(value: object, kind: type) -> None:
@@ -69,126 +42,6 @@ async def predicted(client: BlazeClient, model: str, **arrays: object) -> npt.ND
     result = await client.predict(model, **arrays)
     assert isinstance(result, np.ndarray)
     return result
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(2, 3), (0, 3), ()])
-def test_arrays_go_to_torch_and_back(dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-    array = np.arange(np.prod(shape, dtype=int)).astype(dtype).reshape(shape)
-    back = torch_to_numpy(numpy_to_torch(array))
-    assert back.dtype == array.dtype
-    assert back.shape == array.shape
-    np.testing.assert_array_equal(back, array)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_read_only_array_shares_its_memory_and_nobody_is_warned(dtype: type[np.generic]) -> None:
-    array = received(np.arange(6).astype(dtype))
-    tensor = numpy_to_torch(array)
-    assert tensor.data_ptr() == array.ctypes.data
-    np.testing.assert_array_equal(torch_to_numpy(tensor), array)
-
-
-def test_a_writable_array_shares_its_memory() -> None:
-    array = np.zeros(3, np.float32)
-    numpy_to_torch(array).add_(1)
-    assert array.tolist() == [1, 1, 1]
-
-
-def test_one_byte_is_copied_since_python_shares_it_with_everybody() -> None:
-    array = np.frombuffer(b"a", np.uint8)
-    numpy_to_torch(array).add_(1)
-    assert array.tolist() == [97]
-    assert b"a"[0] == 97
-
-
-@pytest.mark.parametrize(
-    "array",
-    [ROWS[::-1], ROWS[:, ::2], ROWS.T, ROWS.astype(">f4"), np.asfortranarray(ROWS)],
-    ids=["negative stride", "stride", "transposed", "big-endian", "fortran"],
-)
-@pytest.mark.parametrize("writeable", [True, False])
-def test_any_layout_of_an_array_is_taken(array: npt.NDArray[Any], writeable: bool) -> None:
-    array = array.view()
-    array.flags.writeable = writeable
-    np.testing.assert_array_equal(torch_to_numpy(numpy_to_torch(array)), array)
-
-
-def test_a_tensor_of_the_cpu_gives_its_memory() -> None:
-    tensor = torch.ones(3)
-    torch_to_numpy(tensor)[0] = 7
-    assert tensor[0] == 7
-
-
-@pytest.mark.parametrize(
-    ("tensor", "expected"),
-    [
-        (torch.ones(2, requires_grad=True) * 2, [2, 2]),
-        (torch.tensor([1 + 2j]).conj(), [1 - 2j]),
-        (torch.tensor([1 + 2j]).conj().imag, [-2]),
-        (torch.eye(2).to_sparse(), [[1, 0], [0, 1]]),
-        (torch.ones(2, 3).T, [[1, 1]] * 3),
-        (torch.ones(2, 3, dtype=torch.bfloat16).T, [[1, 1]] * 3),
-    ],
-    ids=["gradient", "conjugate", "negated", "sparse", "transposed", "bfloat16 transposed"],
-)
-def test_any_tensor_is_an_array(tensor: torch.Tensor, expected: list[Any]) -> None:
-    assert torch_to_numpy(tensor).tolist() == expected
-
-
-def test_dtype_is_that_of_the_tensor() -> None:
-    assert numpy_to_torch(ROWS, dtype=torch.bfloat16).dtype is torch.bfloat16
-
-
-def test_what_the_other_library_has_not_is_refused() -> None:
-    with pytest.raises(SerializationError, match="torch has no dtype for str") as text:
-        numpy_to_torch(np.array(["a"]))
-    assert text.value.dtype == "str"
-    with pytest.raises(SerializationError, match=r"NumPy has no dtype for torch\.float8") as small:
-        torch_to_numpy(torch.zeros(1, dtype=torch.float8_e4m3fn))
-    assert small.value.dtype == "torch.float8_e4m3fn"
-    with pytest.raises(TypeError, match="expected an array, got list"):
-        numpy_to_torch(define("def model(): return [1]")())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"expected a torch\.Tensor, got ndarray"):
-        torch_to_numpy(define("def model(): return np.ones(1)")())  # type: ignore[arg-type]
-
-
-def test_devices() -> None:
-    assert torch_device("cpu") == torch.device("cpu")
-    best = torch_device()
-    assert torch.ones(1, device=best).item() == 1
-    with pytest.raises(ConfigurationError, match="'gpu' is no device of torch: "):
-        torch_device("gpu")
-    with pytest.raises(ConfigurationError, match="'gpu' is no device of torch: "):
-        torch_model(device="gpu")
-    with pytest.raises(ConfigurationError, match="device cuda:99 is not on this machine"):
-        numpy_to_torch(ROWS, device="cuda:99")
-
-
-@needs_cuda
-def test_arrays_go_to_cuda_by_pinned_memory_and_back() -> None:
-    for dtype, rows in itertools.product(DTYPES, (2, 100_000)):  # small ones go without it
-        array = received(np.resize(np.arange(6), (rows, 3)).astype(dtype))
-        tensor = numpy_to_torch(array, device="cuda")
-        assert tensor.is_cuda
-        back = torch_to_numpy(tensor)
-        np.testing.assert_array_equal(back, array)
-        assert numpy_to_torch(back).is_pinned()
-        np.testing.assert_array_equal(torch_to_numpy(tensor.T), array.T)
-
-
-@needs_cuda
-async def test_a_model_is_served_on_cuda() -> None:
-    app = BlazeApp()
-
-    @app.model("m")
-    @torch_model(device="auto", dtype=torch.bfloat16)
-    def model(x: Row4) -> Row4:
-        assert x.is_cuda
-        return x * 2
-
-    async with serving(app) as run, client_of(app, run) as client:
-        np.testing.assert_array_equal(await predicted(client, "m", x=ROWS), ROWS * 2)
 
 
 def test_called_in_python_a_function_gives_what_its_annotation_says() -> None:
@@ -435,6 +288,20 @@ async def test_a_result_of_another_dtype_than_annotated_is_a_failure() -> None:
     async with serving(app) as run, client_of(app, run) as client:
         with pytest.raises(Internal):
             await predicted(client, "m", x=ROWS)
+
+
+@needs_cuda
+async def test_a_model_is_served_on_cuda() -> None:
+    app = BlazeApp()
+
+    @app.model("m")
+    @torch_model(device="auto", dtype=torch.bfloat16)
+    def model(x: Row4) -> Row4:
+        assert x.is_cuda
+        return x * 2
+
+    async with serving(app) as run, client_of(app, run) as client:
+        np.testing.assert_array_equal(await predicted(client, "m", x=ROWS), ROWS * 2)
 
 
 async def test_a_device_that_is_not_there_ends_the_start_and_not_the_import() -> None:

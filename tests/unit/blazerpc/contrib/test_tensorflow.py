@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, assert_type
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from blazerpc import BlazeApp, SerializationError, Tensor, TensorInput, TensorOutput
 from blazerpc_client import InvalidArgument
+from tests.unit.blazerpc.contrib.arrays import DTYPES, ROWS
 from tests.unit.blazerpc.support import client_of, define, serving
 
 pytest.importorskip("tensorflow", reason="`make test-tensorflow` installs TensorFlow")
@@ -23,25 +23,6 @@ pytestmark = pytest.mark.tensorflow
 
 Row4 = Annotated[tf.Tensor, Tensor("batch", 4, dtype=np.float32)]
 OneRow = Annotated[tf.Tensor, Tensor(1, 4, dtype=np.float32)]
-ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
-
-DTYPES = [
-    np.float16,
-    np.float32,
-    np.float64,
-    np.int8,
-    np.int16,
-    np.int32,
-    np.int64,
-    np.uint8,
-    np.uint16,
-    np.uint32,
-    np.uint64,
-    np.bool_,
-    np.complex64,
-    np.complex128,
-    ml_dtypes.bfloat16,
-]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

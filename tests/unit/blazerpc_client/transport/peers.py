@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 import h2.config
@@ -10,6 +11,7 @@ import h2.events
 
 from blazerpc_client.transport import frames
 from blazerpc_client.transport.connection import Connection
+from blazerpc_client.transport.errors import ErrorCode
 from blazerpc_client.transport.events import (
     ConnectionFailed,
     DataReceived,
@@ -31,6 +33,8 @@ REQUEST: Fields = (
 )
 RESPONSE: Fields = ((":status", "200"), ("content-type", "application/grpc"))
 TRAILERS: Fields = (("grpc-status", "0"),)
+
+LONG = struct.Struct(">I")
 
 
 def sent(connection: Connection) -> bytes:
@@ -164,3 +168,24 @@ def connected(client: bool) -> Connection:
         connection.receive(frames.PREFACE + frames.settings({}), 0)
     connection.take()
     return connection
+
+
+def fault(connection: Connection, raw: bytes, now: float = 0) -> ErrorCode:
+    """Return the code with which a connection ends over ``raw``; check that it says so."""
+    (failure,) = failures(connection.receive(raw, now))
+    kind, _, stream_id, payload = frames_in(sent(connection))[-1]
+    assert (kind, stream_id) == (FrameType.GOAWAY, 0)
+    assert LONG.unpack_from(payload, 4)[0] == failure.code
+    assert connection.receive(raw, now) == []
+    assert not connection.pending
+    return ErrorCode(failure.code)
+
+
+def stream_fault(connection: Connection, raw: bytes) -> ErrorCode:
+    """Return the code with which the last stream is reset; check that the connection goes on."""
+    events = connection.receive(raw, 0)
+    assert not failures(events)
+    found = [payload for kind, _, _, payload in frames_in(sent(connection)) if kind == 3]
+    assert len(found) == 1
+    assert not failures(connection.receive(frame(FrameType.PING, 0, 0, bytes(8)), 0))
+    return ErrorCode(LONG.unpack(found[0])[0])

@@ -1,8 +1,6 @@
-"""Rules and limits of a connection, one by one, against frames made by hand."""
+"""A connection's preface, data, windows and goodbyes, against frames made by hand."""
 
 from __future__ import annotations
-
-import struct
 
 import pytest
 from hpack.hpack import Encoder
@@ -20,52 +18,30 @@ from blazerpc_client.transport.events import (
     GoAwayReceived,
     HeadersReceived,
     PingAcked,
-    StreamReset,
     TrailersReceived,
     WindowOpened,
 )
 from blazerpc_client.transport.frames import ACK, END_HEADERS, END_STREAM, PADDED, FrameType
 from blazerpc_client.transport.headers import encode
-from blazerpc_client.transport.limits import Limits, Pace
+from blazerpc_client.transport.limits import Limits
 from blazerpc_client.transport.settings import Setting
 from tests.unit.blazerpc_client.transport.peers import (
+    LONG,
     REQUEST,
     RESPONSE,
     TRAILERS,
     client,
     data,
     failures,
+    fault,
     frame,
     frames_in,
     request,
     resets,
     sent,
     server,
+    stream_fault,
 )
-
-LONG = struct.Struct(">I")
-
-
-def fault(connection: Connection, raw: bytes, now: float = 0) -> ErrorCode:
-    """Return the code with which a connection ends over ``raw``; check that it says so."""
-    (failure,) = failures(connection.receive(raw, now))
-    kind, _, stream_id, payload = frames_in(sent(connection))[-1]
-    assert (kind, stream_id) == (FrameType.GOAWAY, 0)
-    assert LONG.unpack_from(payload, 4)[0] == failure.code
-    assert connection.receive(raw, now) == []
-    assert not connection.pending
-    return ErrorCode(failure.code)
-
-
-def stream_fault(connection: Connection, raw: bytes) -> ErrorCode:
-    """Return the code with which the last stream is reset; check that the connection goes on."""
-    events = connection.receive(raw, 0)
-    assert not failures(events)
-    found = [payload for kind, _, _, payload in frames_in(sent(connection)) if kind == 3]
-    assert len(found) == 1
-    assert not failures(connection.receive(frame(FrameType.PING, 0, 0, bytes(8)), 0))
-    return ErrorCode(LONG.unpack(found[0])[0])
-
 
 # The preface (RFC 9113, section 3.4).
 
@@ -98,127 +74,6 @@ def test_the_first_frame_is_settings(first: bytes) -> None:
     connection = Connection(client=False)
     connection.take()
     assert fault(connection, frames.PREFACE + first) is ErrorCode.PROTOCOL_ERROR
-
-
-# Frames that may not be.
-
-ILLEGAL = {
-    "data on stream 0": (data(0, b"a"), ErrorCode.PROTOCOL_ERROR),
-    "data on an idle stream": (data(5, b"a"), ErrorCode.PROTOCOL_ERROR),
-    "headers on stream 0": (request(0), ErrorCode.PROTOCOL_ERROR),
-    "headers on an even stream": (request(4), ErrorCode.PROTOCOL_ERROR),
-    "priority on stream 0": (frame(2, 0, 0, bytes(5)), ErrorCode.PROTOCOL_ERROR),
-    "reset on stream 0": (frame(3, 0, 0, bytes(4)), ErrorCode.PROTOCOL_ERROR),
-    "reset of an idle stream": (frame(3, 0, 9, bytes(4)), ErrorCode.PROTOCOL_ERROR),
-    "reset of 3 bytes": (frame(3, 0, 1, bytes(3)), ErrorCode.FRAME_SIZE_ERROR),
-    "settings on a stream": (frame(4, 0, 1), ErrorCode.PROTOCOL_ERROR),
-    "settings of 5 bytes": (frame(4, 0, 0, bytes(5)), ErrorCode.FRAME_SIZE_ERROR),
-    "settings acknowledged with some": (frame(4, ACK, 0, bytes(6)), ErrorCode.FRAME_SIZE_ERROR),
-    "push": (frame(5, END_HEADERS, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
-    "ping on a stream": (frame(6, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
-    "ping of 7 bytes": (frame(6, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
-    "goaway on a stream": (frame(7, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
-    "goaway of 7 bytes": (frame(7, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
-    "window of 0": (frame(8, 0, 0, bytes(4)), ErrorCode.PROTOCOL_ERROR),
-    "window of 3 bytes": (frame(8, 0, 0, bytes(3)), ErrorCode.FRAME_SIZE_ERROR),
-    "window of an idle stream": (frame(8, 0, 9, LONG.pack(1)), ErrorCode.PROTOCOL_ERROR),
-    "window too large": (frame(8, 0, 0, LONG.pack(0x7FFFFFFF)), ErrorCode.FLOW_CONTROL_ERROR),
-    "continuation of nothing": (frame(9, 4, 1), ErrorCode.PROTOCOL_ERROR),
-    "padding of a whole frame": (frame(0, PADDED, 1, b"\x02a"), ErrorCode.PROTOCOL_ERROR),
-    "padding without a length": (frame(0, PADDED, 1), ErrorCode.FRAME_SIZE_ERROR),
-    "headers without a padding": (frame(1, PADDED, 3), ErrorCode.FRAME_SIZE_ERROR),
-    "headers of padding": (frame(1, PADDED, 3, b"\x02a"), ErrorCode.PROTOCOL_ERROR),
-    "headers without a priority": (frame(1, 0x20, 3, bytes(4)), ErrorCode.FRAME_SIZE_ERROR),
-    "headers that are no HPACK": (frame(1, 4, 3, b"\xff\xff\xff"), ErrorCode.COMPRESSION_ERROR),
-    "a frame too large": (frames.head(1 << 20 | 1, 0, 0, 1), ErrorCode.FRAME_SIZE_ERROR),
-    "settings too large": (frames.head(1 << 20, 4, 0, 0), ErrorCode.ENHANCE_YOUR_CALM),
-    "push allowed by 2": (frames.settings({2: 2}), ErrorCode.PROTOCOL_ERROR),
-    "initial window too large": (frames.settings({4: 1 << 31}), ErrorCode.FLOW_CONTROL_ERROR),
-    "frames too small": (frames.settings({5: 100}), ErrorCode.PROTOCOL_ERROR),
-}
-
-
-@pytest.mark.parametrize(("raw", "code"), ILLEGAL.values(), ids=ILLEGAL)
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_frame_that_may_not_be_ends_the_connection(
-    raw: bytes, code: ErrorCode, whole: bool
-) -> None:
-    connection = server()
-    connection.receive(request(1), 0)
-    if not whole:
-        connection.receive(raw[:5], 0)
-        raw = raw[5:]
-    assert fault(connection, raw) is code
-
-
-ILLEGAL_ON_A_STREAM = {
-    "window of 0": (frame(8, 0, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
-    "window too large": (frame(8, 0, 1, LONG.pack(0x7FFFFFFF)), ErrorCode.FLOW_CONTROL_ERROR),
-    "priority of 4 bytes": (frame(2, 0, 1, bytes(4)), ErrorCode.FRAME_SIZE_ERROR),
-    "trailers that end nothing": (request(1, TRAILERS), ErrorCode.PROTOCOL_ERROR),
-    "trailers with a path": (request(1, REQUEST, end=True), ErrorCode.PROTOCOL_ERROR),
-    "data after the end": (data(1, b"", end=True) + data(1, b"a"), ErrorCode.STREAM_CLOSED),
-    "trailers after the end": (
-        data(1, b"", end=True) + request(1, TRAILERS, end=True),
-        ErrorCode.STREAM_CLOSED,
-    ),
-    "a request without a path": (request(3, REQUEST[:2]), ErrorCode.PROTOCOL_ERROR),
-    "data on a closed stream": (frame(3, 0, 1, bytes(4)) + data(1, b"a"), ErrorCode.STREAM_CLOSED),
-    "headers on a closed stream": (frame(3, 0, 1, bytes(4)) + request(1), ErrorCode.STREAM_CLOSED),
-    "more than its content-length": (
-        request(3, (*REQUEST, ("content-length", "1"))) + data(3, b"ab"),
-        ErrorCode.PROTOCOL_ERROR,
-    ),
-    "less than its content-length": (
-        request(3, (*REQUEST, ("content-length", "2"))) + data(3, b"a", end=True),
-        ErrorCode.PROTOCOL_ERROR,
-    ),
-    "none of its content-length": (
-        request(3, (*REQUEST, ("content-length", "2")), end=True),
-        ErrorCode.PROTOCOL_ERROR,
-    ),
-}
-
-
-@pytest.mark.parametrize(("raw", "code"), ILLEGAL_ON_A_STREAM.values(), ids=ILLEGAL_ON_A_STREAM)
-def test_a_frame_that_may_not_be_on_a_stream_resets_it(raw: bytes, code: ErrorCode) -> None:
-    connection = server()
-    connection.receive(request(1), 0)
-    assert stream_fault(connection, raw) is code
-
-
-def test_what_a_client_may_not_receive() -> None:
-    def asking(settings: dict[int, int] | None = None) -> Connection:
-        connection = client(settings=settings)
-        connection.open(encode(REQUEST), end_stream=True)
-        connection.take()
-        return connection
-
-    assert fault(asking(), frames.settings({2: 1})) is ErrorCode.PROTOCOL_ERROR
-    assert fault(asking(), frame(5, 4, 1, bytes(4))) is ErrorCode.PROTOCOL_ERROR
-    assert fault(asking(), request(2, RESPONSE)) is ErrorCode.PROTOCOL_ERROR
-    assert fault(asking(), request(3, RESPONSE)) is ErrorCode.PROTOCOL_ERROR
-    assert stream_fault(asking(), data(1, b"a")) is ErrorCode.PROTOCOL_ERROR
-    assert stream_fault(asking(), request(1, REQUEST)) is ErrorCode.PROTOCOL_ERROR
-    interim = request(1, ((":status", "103"),), end=True)
-    assert stream_fault(asking(), interim) is ErrorCode.PROTOCOL_ERROR
-
-
-def test_interim_responses_are_read_over() -> None:
-    connection = client()
-    connection.open(encode(REQUEST), end_stream=True)
-    events = connection.receive(request(1, ((":status", "103"),)) + request(1, RESPONSE), 0)
-    assert events == [HeadersReceived(1, RESPONSE, False)]
-
-
-def test_a_reset_stream_is_heard_of_by_the_caller() -> None:
-    connection = server()
-    connection.receive(request(1), 0)
-    (event,) = connection.receive(frame(8, 0, 1, bytes(4)), 0)
-    assert isinstance(event, StreamReset)
-    assert not event.by_peer
-    # A malformed request never became one.
-    assert connection.receive(request(3, REQUEST[:2]), 0) == []
 
 
 # Large frames, padding, and what is unknown.
@@ -290,6 +145,13 @@ def test_a_header_block_in_pieces() -> None:
         frame(99, 0, 0),
     ):
         assert fault(server(), pieces[0] + between) is ErrorCode.PROTOCOL_ERROR
+
+
+def test_interim_responses_are_read_over() -> None:
+    connection = client()
+    connection.open(encode(REQUEST), end_stream=True)
+    events = connection.receive(request(1, ((":status", "103"),)) + request(1, RESPONSE), 0)
+    assert events == [HeadersReceived(1, RESPONSE, False)]
 
 
 # Windows.
@@ -473,173 +335,3 @@ def test_a_ping_is_answered_and_an_answer_told() -> None:
     assert connection.receive(frame(6, 0, 0, b"12345678"), 0) == []
     assert frames_in(sent(connection)) == [(6, ACK, 0, b"12345678")]
     assert connection.receive(frame(6, ACK, 0, b"12345678"), 0) == [PingAcked(b"12345678")]
-
-
-# Abuse.
-
-FEW = Pace(burst=5, per_second=1)
-
-
-def test_rapid_reset() -> None:
-    connection = server(Limits(resets=FEW))
-    for number in range(1, 11, 2):
-        assert not failures(connection.receive(request(number) + frames.rst_stream(number, 8), 0))
-    raw = request(11) + frames.rst_stream(11, 8)
-    assert fault(connection, raw) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_resets_at_a_pace_are_no_abuse() -> None:
-    connection = server(Limits(resets=FEW))
-    for number in range(50):
-        raw = request(number * 2 + 1) + frames.rst_stream(number * 2 + 1, 8)
-        assert not failures(connection.receive(raw, number))
-
-
-def test_streams_a_client_makes_the_server_reset_are_counted_too() -> None:
-    connection = server(Limits(stream_errors=FEW))
-    for number in range(1, 11, 2):
-        raw = request(number) + frame(8, 0, number, bytes(4))
-        assert not failures(connection.receive(raw, 0))
-    raw = request(11) + frame(8, 0, 11, bytes(4))
-    assert fault(connection, raw) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_window_updates_of_a_window_that_is_open_tell_nobody() -> None:
-    connection = server(settings={4: 0})
-    connection.receive(request(1) + request(3), 0)
-    opened = frames.window_update(1, 10) * 100
-    assert connection.receive(opened, 0) == [WindowOpened(1)]
-    connection.send_headers(1, encode(RESPONSE), end_stream=False)
-    assert connection.send_data(1, memoryview(bytes(2000)), end_stream=False) == 1000
-    assert connection.receive(opened, 0) == [WindowOpened(1)]
-    # Of a window that settings made negative, one that makes it less so is no use to anybody.
-    connection.receive(frames.settings({4: 1000}) + frames.window_update(3, 1000), 0)
-    connection.send_headers(3, encode(RESPONSE), end_stream=False)
-    assert connection.send_data(3, memoryview(bytes(2000)), end_stream=False) == 2000
-    connection.receive(frames.settings({4: 0}), 0)
-    assert connection.receive(frames.window_update(3, 1000), 0) == []
-    assert connection.receive(frames.window_update(3, 1), 0) == [WindowOpened(3)]
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        frames.settings({}),
-        frame(6, 0, 0, bytes(8)),
-        data(1, b""),
-        frame(0, PADDED, 1, b"\x01\0"),
-        frame(2, 0, 1, bytes(5)),
-        frame(0x77, 0, 0),
-        frames.SETTINGS_ACK,
-        frame(6, ACK, 0, bytes(8)),
-        frames.goaway(0, 0),
-        frames.window_update(0, 1),
-        frames.window_update(1, 1),
-    ],
-    ids=[
-        "settings",
-        "ping",
-        "empty data",
-        "padded empty data",
-        "priority",
-        "unknown",
-        "acknowledged settings",
-        "answered ping",
-        "goaway",
-        "connection window",
-        "stream window",
-    ],
-)
-def test_floods(raw: bytes) -> None:
-    limits = Limits(settings=FEW, pings=FEW, idle_frames=FEW, max_ping_strikes=10**9)
-    connection = server(limits)
-    connection.receive(request(1), 0)
-    for _ in range(4):
-        assert not failures(connection.receive(raw, 0))
-    assert fault(connection, raw * 3) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_window_updates_for_what_was_sent_are_no_flood() -> None:
-    connection = server(Limits(idle_frames=FEW))
-    connection.receive(request(1) + frames.window_update(1, 1) * 5, 0)
-    connection.send_headers(1, encode(RESPONSE), end_stream=False)
-    assert connection.send_data(1, memoryview(bytes(3 << 14)), end_stream=False) == 3 << 14
-    assert not failures(connection.receive(frames.window_update(1, 1) * 500, 0))
-    assert fault(connection, frames.window_update(1, 1)) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_nor_are_those_for_what_was_sent_at_once() -> None:
-    connection = server(Limits(idle_frames=FEW))
-    updates = frames.window_update(0, 1) * 100
-    for stream_id in range(1, 41, 2):
-        connection.receive(request(stream_id, end=True), 0)
-        if stream_id % 4 == 1:
-            assert connection.send_answer(stream_id, encode(RESPONSE), b"12345", encode(TRAILERS))
-        else:
-            assert connection.send_small(stream_id, b"12345")
-        assert not failures(connection.receive(updates, 0))
-    asking = client(Limits(idle_frames=FEW))
-    for _ in range(20):
-        assert asking.send_request(encode(REQUEST), b"12345")
-        assert not failures(asking.receive(updates, 0))
-
-
-def test_keepalive_pings_too_often_without_calls() -> None:
-    connection = server(Limits(min_ping_interval=10, max_ping_strikes=2))
-    ping = frame(6, 0, 0, bytes(8))
-    assert not failures([e for now in (0, 1, 2) for e in connection.receive(ping, now)])
-    connection.receive(request(1), 0)
-    connection.send_headers(1, encode(TRAILERS), end_stream=True)
-    assert not failures([e for now in (3, 4, 5) for e in connection.receive(ping, now)])
-    assert fault(connection, ping, 6) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_a_flood_of_continuations() -> None:
-    connection = server(Limits(max_continuations=3))
-    raw = frame(1, 0, 1) + frame(9, 0, 1) * 3
-    assert not failures(connection.receive(raw, 0))
-    assert fault(connection, frame(9, 0, 1)) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_a_header_block_without_end() -> None:
-    connection = server(Limits(max_header_list=1 << 12))
-    raw = frame(1, 0, 1, bytes(10000)) + frame(9, 0, 1, bytes(10000))
-    assert fault(connection, raw) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_streams_over_the_limit_are_refused_and_may_be_retried() -> None:
-    connection = server(Limits(max_concurrent_streams=2))
-    connection.receive(request(1) + request(3), 0)
-    assert stream_fault(connection, request(5)) is ErrorCode.REFUSED_STREAM
-    assert connection.open_streams == 2
-    connection.receive(frames.rst_stream(1, 8), 0)
-    assert connection.receive(request(7), 0) == [HeadersReceived(7, REQUEST, False)]
-
-
-def test_a_header_list_over_the_limit_ends_its_stream() -> None:
-    connection = server(Limits(max_header_list=1 << 12))
-    raw = request(1, (*REQUEST, ("a", "x" * 5000)))
-    assert stream_fault(connection, raw) is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_what_is_remembered_of_reset_streams_is_bounded() -> None:
-    connection = server()
-    for number in range(1, 2001, 2):
-        connection.receive(request(number), 0)
-        connection.reset(number, ErrorCode.CANCEL)
-    assert len(connection._reset_here) <= 256
-    assert connection.open_streams == 0
-
-
-def test_a_client_may_give_up_more_calls_at_once_than_are_remembered() -> None:
-    connection = client()
-    for _ in range(1000):
-        connection.reset(connection.open(encode(REQUEST), end_stream=True), ErrorCode.CANCEL)
-    # What was on its way meanwhile.
-    raw = b"".join(
-        frame(1, 4, number, encode(RESPONSE)) + frame(0, 0, number, b"a") * 4
-        for number in range(1, 2000, 2)
-    )
-    connection.take()
-    assert connection.receive(raw, 0) == []
-    assert {kind for kind, *_ in frames_in(sent(connection))} <= {FrameType.WINDOW_UPDATE}
