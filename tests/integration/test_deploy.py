@@ -7,36 +7,42 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jsonschema
 import kubernetes_validate
 import promql_parser
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
-from blazerpc.server import MetricsMiddleware
-from blazerpc.supervisor.metrics import WorkerMetrics
 from blazerpc.supervisor.slot import MARGIN
+from blazerpc_client.transport.limits import Limits
 from tests.conftest import ROOT, StartServer
 from tests.integration.conftest import blaze
+from tests.integration.deploy_files import (
+    ADAPTER,
+    COMPOSE,
+    DEPLOY,
+    DOCKERFILES,
+    KUSTOMIZATION,
+    MONITOR,
+    RAY_SERVICE,
+    Object,
+    commands,
+    image_command,
+    instructions,
+    objects,
+    only,
+    option,
+    templates,
+)
 
-DEPLOY: Final = ROOT / "deploy"
-COMPOSE: Final = DEPLOY / "compose/compose.yaml"
-DOCKERFILES: Final = sorted(DEPLOY.rglob("Dockerfile"))
-RAY_SERVICE: Final = DEPLOY / "kuberay/rayservice.yaml"
-ADAPTER: Final = DEPLOY / "kubernetes/prometheus-adapter.yaml"
-KUSTOMIZATION: Final = DEPLOY / "kubernetes/kustomization.yaml"
-MONITOR: Final = DEPLOY / "kubernetes/podmonitor.yaml"
 MANIFESTS: Final = [
     path
     for path in [*sorted((DEPLOY / "kubernetes").glob("*.yaml")), RAY_SERVICE]
@@ -46,27 +52,6 @@ KUBERNETES: Final = "1.33"
 
 #: Seconds between the last that a server may need to end, and SIGKILL.
 SPARE: Final = 10
-
-Object = dict[str, Any]
-
-
-def objects(path: Path) -> list[Object]:
-    return list(yaml.safe_load_all(path.read_text()))
-
-
-def only(path: Path, kind: str) -> Object:
-    (found,) = (each for each in objects(path) if each["kind"] == kind)
-    return found
-
-
-def templates(manifest: Object) -> Iterator[Object]:
-    """Yield the pod templates of an object."""
-    if manifest["kind"] == "Deployment":
-        yield manifest["spec"]["template"]
-    if manifest["kind"] == "RayService":
-        cluster = manifest["spec"]["rayClusterConfig"]
-        yield cluster["headGroupSpec"]["template"]
-        yield from (group["template"] for group in cluster["workerGroupSpecs"])
 
 
 def check(manifest: Object) -> None:
@@ -121,12 +106,6 @@ def test_dockerfiles_pass_hadolint(path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def instructions(path: Path) -> list[tuple[str, str]]:
-    """Return the instructions of a Dockerfile, and what each says."""
-    text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    return [(line.split()[0], line.partition(" ")[2]) for line in text.splitlines() if line]
-
-
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_what_an_image_copies_is_sent_to_the_build(path: Path) -> None:
     sent = path.with_name("Dockerfile.dockerignore").read_text().splitlines()
@@ -153,13 +132,6 @@ def test_where_to_name_an_app_of_ones_own_is_said() -> None:
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_images_do_not_run_as_root(path: Path) -> None:
     assert [said for name, said in instructions(path) if name == "USER"][-1] not in ("root", "0")
-
-
-def image_command() -> tuple[list[str], list[str]]:
-    """Return what the image runs, and what its health check runs."""
-    said = dict(instructions(DEPLOY / "Dockerfile"))
-    health = said["HEALTHCHECK"].partition("CMD ")[2]
-    return json.loads(said["ENTRYPOINT"]) + json.loads(said["CMD"]), json.loads(health)
 
 
 def test_the_image_serves_is_healthy_and_drains(start_server: StartServer) -> None:
@@ -206,43 +178,15 @@ def test_what_compose_mounts_is_there() -> None:
     assert f"../grafana:{board['options']['path']}:ro" in volumes
 
 
-def test_compose_reads_the_metrics_where_they_are() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    (job,) = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())["scrape_configs"]
-    (target,) = job["static_configs"][0]["targets"]
-    host, port = target.split(":")
-    assert host in services
-    assert option(image_command()[0], "--metrics-port") == port
-    datasources = COMPOSE.parent / "grafana/datasources/prometheus.yaml"
-    (source,) = yaml.safe_load(datasources.read_text())["datasources"]
-    assert source["url"] == "http://prometheus:9090"
-
-
-def option(words: Sequence[str], name: str) -> str:
-    """Return the value of an option, written as one word or as two."""
-    text = " ".join(words).replace("=", " ").split()
-    return text[text.index(name) + 1]
-
-
-def commands() -> dict[str, list[str]]:
-    """Return every ``blaze serve`` in deploy/: by where it is, its words."""
-    found = {"Dockerfile": image_command()[0]}
-    for path in (DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE):
-        for template in templates(objects(path)[0]):
-            for container in template["spec"]["containers"]:
-                words = [*container.get("command", []), *container.get("args", [])]
-                if "blaze" in " ".join(words):
-                    script = [shlex.split(word) for word in words]
-                    found[path.name] = [word for part in script for word in part]
-    return found
-
-
 @pytest.mark.parametrize("place", ["Dockerfile", "deployment.yaml", "rayservice.yaml"])
 def test_the_options_are_those_of_blaze_serve(place: str) -> None:
     known = set(re.findall(r"--[a-z][a-z-]*", blaze("serve", "--help").stdout))
     used = {word.partition("=")[0] for word in commands()[place] if word.startswith("--")}
     assert {"--host", "--port", "--grace", "--metrics-port"} <= used
     assert used <= known
+    limits = [word.split("=")[1] for word in commands()[place] if word.startswith("--limit=")]
+    assert set(limits) <= {field.name for field in fields(Limits)}
+    assert bool(limits) == (place != "Dockerfile")
 
 
 @pytest.mark.parametrize("path", [DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE])
@@ -256,73 +200,6 @@ def test_a_pod_is_not_killed_while_it_drains(path: Path) -> None:
     for other in template["spec"]["containers"][:-1]:
         # What the models run in goes after those who call it.
         assert other["lifecycle"]["preStop"]["sleep"]["seconds"] > drained
-
-
-def front_door() -> Object:
-    found: Object = list(templates(objects(RAY_SERVICE)[0]))[-1]["spec"]["containers"][-1]
-    return found
-
-
-def waiting_for_ray(directory: Path) -> list[str]:
-    """Return the command of a front door, with Ray's directory where a test can write."""
-    return [word.replace("/tmp/ray", str(directory)) for word in front_door()["command"]]
-
-
-def test_a_front_door_that_waits_for_ray_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    shell, *words = waiting_for_ray(tmp_path)
-    # Told what it does, to know when it waits.
-    process = subprocess.Popen([shell, "-x", *words], stderr=subprocess.PIPE, text=True)
-    with process:
-        assert process.stderr is not None
-        assert any("sleep" in line for line in process.stderr)
-        process.terminate()
-        process.stderr.read()
-    # By its own trap: what has none is not ended by SIGTERM where it is process 1.
-    assert process.returncode == 143
-
-
-@pytest.mark.ray
-def test_a_front_door_is_told_which_ray_there_is(tmp_path: Path) -> None:
-    (tmp_path / "ray_current_cluster").write_text("localhost:1")
-    app, engine, *_ = front_door()["args"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        [*waiting_for_ray(tmp_path), app, engine],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PATH": path},
-    )
-    assert done.returncode == 1
-    assert "no Ray at localhost:1" in done.stderr
-
-
-def test_all_of_ray_has_the_token_and_may_do_little_else() -> None:
-    manifest = only(RAY_SERVICE, "RayService")
-    auth = manifest["spec"]["rayClusterConfig"]["authOptions"]
-    mode, token = front_door()["env"]
-    assert (mode["name"], mode["value"]) == ("RAY_AUTH_MODE", auth["mode"])
-    assert token["name"] == "RAY_AUTH_TOKEN"
-    assert token["valueFrom"]["secretKeyRef"]["name"] == auth["secretName"]
-    for template in templates(manifest):
-        assert template["spec"]["securityContext"]["runAsNonRoot"]
-        for container in template["spec"]["containers"]:
-            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-            assert container["securityContext"]["allowPrivilegeEscalation"] is False
-
-
-def test_only_the_front_doors_of_ray_are_open_to_all() -> None:
-    policy = only(RAY_SERVICE, "NetworkPolicy")["spec"]
-    closed = policy["podSelector"]["matchLabels"]
-    for template in templates(only(RAY_SERVICE, "RayService")):
-        assert closed.items() <= template["metadata"]["labels"].items()
-    (to_all,) = (rule for rule in policy["ingress"] if "from" not in rule)
-    ports = {port["name"] for port in front_door()["ports"]}
-    assert {port["port"] for port in to_all["ports"]} == ports
-    budget = only(RAY_SERVICE, "PodDisruptionBudget")["spec"]
-    service = only(RAY_SERVICE, "Service")["spec"]
-    assert budget["selector"]["matchLabels"] == service["selector"]
 
 
 def test_compose_does_not_kill_the_server_while_it_drains() -> None:
@@ -402,98 +279,6 @@ def test_the_budget_and_the_autoscaler_are_of_the_deployment() -> None:
     scaled = only(DEPLOY / "kubernetes/autoscaler.yaml", "HorizontalPodAutoscaler")["spec"]
     target = scaled["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
-
-
-def test_the_autoscaler_asks_for_what_the_adapter_has() -> None:
-    scaled = only(DEPLOY / "kubernetes/autoscaler.yaml", "HorizontalPodAutoscaler")["spec"]
-    (metric,) = scaled["metrics"]
-    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
-    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
-    assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
-
-
-def test_the_monitor_reads_what_the_adapter_asks_for() -> None:
-    spec = only(MONITOR, "PodMonitor")["spec"]
-    (selected,) = spec["selector"]["matchExpressions"]
-    (endpoint,) = spec["podMetricsEndpoints"]
-    for path in (DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE):
-        template = list(templates(objects(path)[0]))[-1]
-        assert template["metadata"]["labels"][selected["key"]] in selected["values"]
-        server = template["spec"]["containers"][-1]
-        assert endpoint["port"] in [port["name"] for port in server["ports"]]
-    interval = promql_parser.parse_duration(endpoint["interval"])
-    ranges = set(re.findall(r"\[(\w+)\]", queries()["adapter"]))
-    assert ranges
-    assert all(promql_parser.parse_duration(each) >= 4 * interval for each in ranges)
-
-
-def queries() -> dict[str, str]:
-    """Return every query for Prometheus in deploy/, by where it is."""
-    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
-    query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod")
-    found = {
-        "adapter": query.replace("<<.LabelMatchers>>", 'namespace="default",pod=~"a|b"'),
-        "series": rule["seriesQuery"],
-    }
-    (found["target"],) = re.findall(
-        r"```promql\n(.*?)\n```", (DEPLOY / "README.md").read_text(), flags=re.DOTALL
-    )
-    for group in yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())["groups"]:
-        found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
-    return found
-
-
-@pytest.mark.parametrize(("place", "query"), queries().items())
-def test_queries_are_of_metrics_that_there_are(place: str, query: str, tmp_path: Path) -> None:
-    promql_parser.parse(query)  # raises for what is no PromQL
-    used = set(re.findall(r"\bblazerpc_\w+|\bup\b", query))
-    assert used, place
-    assert used <= {"up", *metric_names(tmp_path)}, place
-
-
-def test_an_alert_of_a_server_that_is_down_is_of_the_job_that_reads_it() -> None:
-    (job,) = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())["scrape_configs"]
-    assert f'up{{job="{job["job_name"]}"}}' in queries()["BlazeRPCIsDown"]
-
-
-def test_calls_that_find_no_ray_are_calls_that_fail() -> None:
-    statuses = re.search(r'status=~"([\w|]+)"', queries()["BlazeRPCFails"])
-    assert statuses is not None
-    assert set(statuses[1].split("|")) == {"INTERNAL", "UNKNOWN", "UNAVAILABLE"}
-
-
-def metric_names(directory: Path) -> set[str]:
-    """Return the names of the series that a server of several processes has."""
-    registry = CollectorRegistry()
-    MetricsMiddleware(registry)
-    suffixes = {"histogram": ["_bucket", "_count", "_sum"], "counter": ["_total"]}
-    return {
-        family.name + suffix
-        for family in [*registry.collect(), *WorkerMetrics(str(directory)).collect()]
-        for suffix in suffixes.get(family.type, [""])
-    }
-
-
-def test_alerts_are_what_prometheus_takes() -> None:
-    said = yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())
-    assert set(said) == {"groups"}
-    for group in said["groups"]:
-        assert set(group) == {"name", "rules"}
-        for rule in group["rules"]:
-            assert (
-                {"alert", "expr"} <= set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-            )
-            if "for" in rule:
-                promql_parser.parse_duration(rule["for"])
-
-
-def test_prometheus_is_told_what_it_takes() -> None:
-    said: Mapping[str, Any] = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())
-    assert set(said) == {"global", "rule_files", "scrape_configs"}
-    for duration in said["global"].values():
-        promql_parser.parse_duration(duration)
-    volumes = yaml.safe_load(COMPOSE.read_text())["services"]["prometheus"]["volumes"]
-    assert all(any(f":{path}:ro" in volume for volume in volumes) for path in said["rule_files"])
 
 
 def test_every_file_is_checked() -> None:
