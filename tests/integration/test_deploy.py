@@ -8,33 +8,41 @@ from __future__ import annotations
 import copy
 import json
 import re
-import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jsonschema
 import kubernetes_validate
 import promql_parser
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
-from blazerpc.server import MetricsMiddleware
-from blazerpc.supervisor.metrics import WorkerMetrics
 from blazerpc.supervisor.slot import MARGIN
+from blazerpc_client.transport.limits import Limits
 from tests.conftest import ROOT, StartServer
 from tests.integration.conftest import blaze
+from tests.integration.deploy_files import (
+    ADAPTER,
+    COMPOSE,
+    DEPLOY,
+    DOCKERFILES,
+    KUSTOMIZATION,
+    MONITOR,
+    RAY_SERVICE,
+    Object,
+    commands,
+    image_command,
+    instructions,
+    objects,
+    only,
+    option,
+    templates,
+)
 
-DEPLOY: Final = ROOT / "deploy"
-COMPOSE: Final = DEPLOY / "compose/compose.yaml"
-DOCKERFILES: Final = sorted(DEPLOY.rglob("Dockerfile"))
-RAY_SERVICE: Final = DEPLOY / "kuberay/rayservice.yaml"
-ADAPTER: Final = DEPLOY / "kubernetes/prometheus-adapter.yaml"
-KUSTOMIZATION: Final = DEPLOY / "kubernetes/kustomization.yaml"
 MANIFESTS: Final = [
     path
     for path in [*sorted((DEPLOY / "kubernetes").glob("*.yaml")), RAY_SERVICE]
@@ -42,35 +50,20 @@ MANIFESTS: Final = [
 ]
 KUBERNETES: Final = "1.33"
 
-Object = dict[str, Any]
-
-
-def objects(path: Path) -> list[Object]:
-    return list(yaml.safe_load_all(path.read_text()))
-
-
-def only(path: Path, kind: str) -> Object:
-    (found,) = (each for each in objects(path) if each["kind"] == kind)
-    return found
-
-
-def templates(manifest: Object) -> Iterator[Object]:
-    """Yield the pod templates of an object."""
-    if manifest["kind"] == "Deployment":
-        yield manifest["spec"]["template"]
-    if manifest["kind"] == "RayService":
-        cluster = manifest["spec"]["rayClusterConfig"]
-        yield cluster["headGroupSpec"]["template"]
-        yield from (group["template"] for group in cluster["workerGroupSpecs"])
+#: Seconds between the last that a server may need to end, and SIGKILL.
+SPARE: Final = 10
 
 
 def check(manifest: Object) -> None:
     """Check an object by its schema; those of KubeRay hold pods, which have one of Kubernetes."""
-    if manifest["kind"] != "RayService":
+    schema = ROOT / f"tests/schemas/{manifest['kind'].lower()}.json"
+    if not schema.exists():
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         return
-    schema = json.loads((ROOT / "tests/schemas/rayservice.json").read_text())
-    jsonschema.validate(manifest, schema, jsonschema.Draft202012Validator)
+    validator = jsonschema.Draft202012Validator
+    jsonschema.validate(manifest, json.loads(schema.read_text()), validator)
+    if manifest["kind"] != "RayService":
+        return
     yaml.safe_load(manifest["spec"]["serveConfigV2"])
     for template in templates(manifest):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
@@ -100,9 +93,10 @@ def test_a_name_that_is_misspelt_in_a_ray_pod_is_found() -> None:
         check(manifest)
 
 
-def test_the_kustomization_names_every_manifest() -> None:
+def test_the_kustomization_names_every_manifest_that_every_cluster_takes() -> None:
     listed = yaml.safe_load(KUSTOMIZATION.read_text())["resources"]
-    assert sorted(listed) == [path.name for path in MANIFESTS if path.parent.name == "kubernetes"]
+    own = [path.name for path in MANIFESTS if path.parent.name == "kubernetes" and path != MONITOR]
+    assert sorted(listed) == own
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
@@ -110,12 +104,6 @@ def test_dockerfiles_pass_hadolint(path: Path) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def instructions(path: Path) -> list[tuple[str, str]]:
-    """Return the instructions of a Dockerfile, and what each says."""
-    text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    return [(line.split()[0], line.partition(" ")[2]) for line in text.splitlines() if line]
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
@@ -130,16 +118,20 @@ def test_what_an_image_copies_is_sent_to_the_build(path: Path) -> None:
         assert f"!{source}" in sent
 
 
+def test_where_to_name_an_app_of_ones_own_is_said() -> None:
+    said = (DEPLOY / "README.md").read_text().partition("For an app of your own")[2]
+    said = said.partition("\n\n")[0]
+    named = {
+        path.name
+        for path in DEPLOY.rglob("*")
+        if path.is_file() and path.name != "README.md" and "examples" in path.read_text()
+    }
+    assert named == set(re.findall(r"`([\w.]*(?:Dockerfile|\.yaml)[\w.]*)`", said))
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_images_do_not_run_as_root(path: Path) -> None:
     assert [said for name, said in instructions(path) if name == "USER"][-1] not in ("root", "0")
-
-
-def image_command() -> tuple[list[str], list[str]]:
-    """Return what the image runs, and what its health check runs."""
-    said = dict(instructions(DEPLOY / "Dockerfile"))
-    health = said["HEALTHCHECK"].partition("CMD ")[2]
-    return json.loads(said["ENTRYPOINT"]) + json.loads(said["CMD"]), json.loads(health)
 
 
 def test_the_image_serves_is_healthy_and_drains(start_server: StartServer) -> None:
@@ -186,43 +178,15 @@ def test_what_compose_mounts_is_there() -> None:
     assert f"../grafana:{board['options']['path']}:ro" in volumes
 
 
-def test_compose_reads_the_metrics_where_they_are() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    (job,) = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())["scrape_configs"]
-    (target,) = job["static_configs"][0]["targets"]
-    host, port = target.split(":")
-    assert host in services
-    assert option(image_command()[0], "--metrics-port") == port
-    datasources = COMPOSE.parent / "grafana/datasources/prometheus.yaml"
-    (source,) = yaml.safe_load(datasources.read_text())["datasources"]
-    assert source["url"] == "http://prometheus:9090"
-
-
-def option(words: Sequence[str], name: str) -> str:
-    """Return the value of an option, written as one word or as two."""
-    text = " ".join(words).replace("=", " ").split()
-    return text[text.index(name) + 1]
-
-
-def commands() -> dict[str, list[str]]:
-    """Return every ``blaze serve`` in deploy/: by where it is, its words."""
-    found = {"Dockerfile": image_command()[0]}
-    for path in (DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE):
-        for template in templates(objects(path)[0]):
-            for container in template["spec"]["containers"]:
-                words = [*container.get("command", []), *container.get("args", [])]
-                if "blaze" in " ".join(words):
-                    script = [shlex.split(word) for word in words]
-                    found[path.name] = [word for part in script for word in part]
-    return found
-
-
 @pytest.mark.parametrize("place", ["Dockerfile", "deployment.yaml", "rayservice.yaml"])
 def test_the_options_are_those_of_blaze_serve(place: str) -> None:
     known = set(re.findall(r"--[a-z][a-z-]*", blaze("serve", "--help").stdout))
     used = {word.partition("=")[0] for word in commands()[place] if word.startswith("--")}
     assert {"--host", "--port", "--grace", "--metrics-port"} <= used
     assert used <= known
+    limits = [word.split("=")[1] for word in commands()[place] if word.startswith("--limit=")]
+    assert set(limits) <= {field.name for field in fields(Limits)}
+    assert bool(limits) == (place != "Dockerfile")
 
 
 @pytest.mark.parametrize("path", [DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE])
@@ -232,7 +196,7 @@ def test_a_pod_is_not_killed_while_it_drains(path: Path) -> None:
     server = template["spec"]["containers"][-1]
     sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"]
     drained = sleep + float(option(words, "--grace"))
-    assert template["spec"]["terminationGracePeriodSeconds"] >= drained + MARGIN
+    assert template["spec"]["terminationGracePeriodSeconds"] == drained + MARGIN + SPARE
     for other in template["spec"]["containers"][:-1]:
         # What the models run in goes after those who call it.
         assert other["lifecycle"]["preStop"]["sleep"]["seconds"] > drained
@@ -241,7 +205,7 @@ def test_a_pod_is_not_killed_while_it_drains(path: Path) -> None:
 def test_compose_does_not_kill_the_server_while_it_drains() -> None:
     stop = yaml.safe_load(COMPOSE.read_text())["services"]["app"]["stop_grace_period"]
     grace = float(option(image_command()[0], "--grace"))
-    assert promql_parser.parse_duration(stop).total_seconds() >= grace + MARGIN
+    assert promql_parser.parse_duration(stop).total_seconds() == grace + MARGIN + SPARE
 
 
 @pytest.mark.parametrize("path", [DEPLOY / "kubernetes/deployment.yaml", RAY_SERVICE])
@@ -251,7 +215,7 @@ def test_probes_and_services_meet_the_server(path: Path) -> None:
     words = commands()[path.name]
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
     assert str(ports["grpc"]) == option(words, "--port")
-    assert str(ports["metrics"]) == option(words, "--metrics-port")
+    assert str(ports["blaze-metrics"]) == option(words, "--metrics-port")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         (port,) = {check["port"] for check in server[probe].values() if isinstance(check, dict)}
         assert port == ports["grpc"]
@@ -259,6 +223,51 @@ def test_probes_and_services_meet_the_server(path: Path) -> None:
     spec = only(service, "Service")["spec"]
     assert {port["targetPort"] for port in spec["ports"]} == set(ports)
     assert spec["selector"].items() <= template["metadata"]["labels"].items()
+
+
+def test_threads_are_as_many_as_the_cores_that_are_requested() -> None:
+    (template,) = templates(only(DEPLOY / "kubernetes/deployment.yaml", "Deployment"))
+    (server,) = template["spec"]["containers"]
+    threads = {each["value"] for each in server["env"] if each["name"].endswith("_NUM_THREADS")}
+    assert threads == {server["resources"]["requests"]["cpu"]}
+
+
+def test_images_have_a_tag_that_says_which_build() -> None:
+    (image,) = yaml.safe_load(KUSTOMIZATION.read_text())["images"]
+    (template,) = templates(only(DEPLOY / "kubernetes/deployment.yaml", "Deployment"))
+    assert [each["image"] for each in template["spec"]["containers"]] == [image["name"]]
+    ray = [
+        container["image"]
+        for template in templates(only(RAY_SERVICE, "RayService"))
+        for container in template["spec"]["containers"]
+    ]
+    (of_all,) = set(ray)
+    assert image["newTag"]
+    assert of_all.partition(":")[2] not in ("", "latest")
+
+
+def test_pods_are_spread_over_nodes_and_zones() -> None:
+    (template,) = templates(only(DEPLOY / "kubernetes/deployment.yaml", "Deployment"))
+    spread = template["spec"]["topologySpreadConstraints"]
+    assert {each["topologyKey"] for each in spread} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    for each in spread:
+        assert each["labelSelector"]["matchLabels"] == template["metadata"]["labels"]
+
+
+def test_the_probe_with_tls_has_options_that_there_are() -> None:
+    text = (DEPLOY / "README.md").read_text().partition("```yaml\nreadinessProbe")[2]
+    probe = yaml.safe_load("readinessProbe" + text.partition("```")[0])["readinessProbe"]
+    program, command, _, *options = probe["exec"]["command"]
+    assert (program, command) == ("blaze", "health")
+    used = {word for word in options if word.startswith("--")}
+    assert used == {"--ca", "--server-name"}
+    assert used <= set(re.findall(r"--[a-z-]+", blaze("health", "--help").stdout))
+    container = {"name": "server", "image": "app:1", "readinessProbe": probe}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
+    kubernetes_validate.validate(pod | {"spec": {"containers": [container]}}, KUBERNETES, True)
 
 
 def test_the_budget_and_the_autoscaler_are_of_the_deployment() -> None:
@@ -270,69 +279,6 @@ def test_the_budget_and_the_autoscaler_are_of_the_deployment() -> None:
     scaled = only(DEPLOY / "kubernetes/autoscaler.yaml", "HorizontalPodAutoscaler")["spec"]
     target = scaled["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
-
-
-def test_the_autoscaler_asks_for_what_the_adapter_has() -> None:
-    scaled = only(DEPLOY / "kubernetes/autoscaler.yaml", "HorizontalPodAutoscaler")["spec"]
-    (metric,) = scaled["metrics"]
-    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
-    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
-    assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
-
-
-def queries() -> dict[str, str]:
-    """Return every query for Prometheus in deploy/, by where it is."""
-    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
-    query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod")
-    found = {
-        "adapter": query.replace("<<.LabelMatchers>>", 'namespace="default",pod=~"a|b"'),
-        "series": rule["seriesQuery"],
-    }
-    for group in yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())["groups"]:
-        found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
-    return found
-
-
-@pytest.mark.parametrize(("place", "query"), queries().items())
-def test_queries_are_of_metrics_that_there_are(place: str, query: str, tmp_path: Path) -> None:
-    promql_parser.parse(query)  # raises for what is no PromQL
-    used = set(re.findall(r"\bblazerpc_\w+", query))
-    assert used, place
-    assert used <= metric_names(tmp_path), place
-
-
-def metric_names(directory: Path) -> set[str]:
-    """Return the names of the series that a server of several processes has."""
-    registry = CollectorRegistry()
-    MetricsMiddleware(registry)
-    suffixes = {"histogram": ["_bucket", "_count", "_sum"], "counter": ["_total"]}
-    return {
-        family.name + suffix
-        for family in [*registry.collect(), *WorkerMetrics(str(directory)).collect()]
-        for suffix in suffixes.get(family.type, [""])
-    }
-
-
-def test_alerts_are_what_prometheus_takes() -> None:
-    said = yaml.safe_load((COMPOSE.parent / "alerts.yml").read_text())
-    assert set(said) == {"groups"}
-    for group in said["groups"]:
-        assert set(group) == {"name", "rules"}
-        for rule in group["rules"]:
-            assert (
-                {"alert", "expr"} <= set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-            )
-            if "for" in rule:
-                promql_parser.parse_duration(rule["for"])
-
-
-def test_prometheus_is_told_what_it_takes() -> None:
-    said: Mapping[str, Any] = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())
-    assert set(said) == {"global", "rule_files", "scrape_configs"}
-    for duration in said["global"].values():
-        promql_parser.parse_duration(duration)
-    volumes = yaml.safe_load(COMPOSE.read_text())["services"]["prometheus"]["volumes"]
-    assert all(any(f":{path}:ro" in volume for volume in volumes) for path in said["rule_files"])
 
 
 def test_every_file_is_checked() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.authorities import Files
 from tests.conftest import ROOT, StartServer
-from tests.integration.conftest import blaze
+from tests.integration.conftest import blaze, http_of
+from tests.integration.peers import program
 
 DOCUMENTS = [
     "README.md",
@@ -28,7 +29,9 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATE = re.compile(r"^blaze (client gen --from localhost:50051 --.*)$", re.MULTILINE)
+SESSION = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 APP = "# app.py\n"
+HTTP = "localhost:8000"
 CONFLICT = re.compile("^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 
 
@@ -67,13 +70,15 @@ def test_the_examples_run(document: str, tmp_path: Path, start_server: StartServ
     assert app.startswith(APP)
     (tmp_path / "app.py").write_text(app)
     write_certificates(tmp_path)
-    server = start_server("app:app", directory=tmp_path)
+    with_http = any(HTTP in block for block in blocks)
+    options = ("--http-port", "0") if with_http else ()
+    server = start_server("app:app", *options, directory=tmp_path)
     done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     generate_others(document, server.target, tmp_path)
     for block in blocks:
         code = block.replace("localhost:50051", server.target).replace("50051", str(server.port))
-        run(code, tmp_path)
+        run(code.replace(HTTP, http_of(server)) if with_http else code, tmp_path)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -99,6 +104,25 @@ def test_the_examples_are_typed(document: str, tmp_path: Path, start_server: Sta
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_what_curl_is_answered_is_what_is_said(tmp_path: Path, start_server: StartServer) -> None:
+    program("curl", "curl")
+    text = (ROOT / "docs/oip.md").read_text()
+    (tmp_path / "app.py").write_text(BLOCK.findall(text)[0])
+    server = start_server("app:app", "--http-port", "0", directory=tmp_path)
+    (session,) = SESSION.findall(text)
+    calls = session.split("$ ")[1:]
+    for call in calls:
+        command, said = re.split(r"(?<=')\n", call, maxsplit=1)
+        done = subprocess.run(
+            ["bash", "-c", command.replace(HTTP, http_of(server))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == said
+    assert len(calls) == 3
 
 
 def run(code: str, directory: Path) -> None:

@@ -207,7 +207,7 @@ def test_wrong_outputs_are_named(client: triton.InferenceServerClient) -> None:
     assert wanting(classes) == ("INVALID_ARGUMENT", "result: classification is not supported")
     shared = triton.InferRequestedOutput("result")
     shared.set_shared_memory("region", 8)
-    text = "result: shared_memory_region is not supported"
+    text = "result: shared memory is not supported"
     assert wanting(shared) == ("INVALID_ARGUMENT", text)
     given = triton.InferInput("name", [1], "BYTES")
     given.set_shared_memory("region", 8)
@@ -228,7 +228,10 @@ def test_a_failure_of_the_model_has_an_id_and_no_secret(
 def test_a_stream_is_no_unary_call(client: triton.InferenceServerClient) -> None:
     status, text = refusal(client.infer, "count", inputs(to=1))
     assert status == "UNIMPLEMENTED"
-    assert text == "model 'count' gives a stream of results; call ModelStreamInfer"
+    assert text == (
+        "model 'count' gives a stream of results; call ModelStreamInfer, "
+        "or over HTTP /v1/models/count/versions/1:predict"
+    )
 
 
 async def test_one_batch_is_of_both_kinds_of_requests(server: ServerProcess) -> None:

@@ -28,7 +28,10 @@ from blazerpc_client.wire.tensors import Dims
 from blazerpc_client.wire.values import literal_value
 
 #: Triton's, for tensors that lie in memory which client and server share.
-_SHARED_MEMORY: Final = "shared_memory_region"
+SHARED_MEMORY: Final = "shared_memory_region"
+
+#: What who asks for it is told.
+NO_SHARED_MEMORY: Final = "shared memory is not supported"
 
 
 class NotOfferedError(Exception):
@@ -80,8 +83,8 @@ class ModelMapping:
                 raise ValidationError(f"no such input; there are: {known}", field=name[:40])
             if name in values:
                 raise ValidationError("the input is given twice", field=name)
-            if _SHARED_MEMORY in tensor.parameters:
-                raise ValidationError("shared memory is not supported", field=name)
+            if SHARED_MEMORY in tensor.parameters:
+                raise ValidationError(NO_SHARED_MEMORY, field=name)
             try:
                 values[name] = self.inputs[name].read(tensor, raw[index] if raw else None, dims)
             except WireError as error:
@@ -112,9 +115,10 @@ class ModelMapping:
         for output in outputs:
             if output.name != RESULT:
                 raise ValidationError(f"no such output; there is: {RESULT}", field=output.name[:40])
-            for parameter in (_SHARED_MEMORY, "classification"):
-                if parameter in output.parameters:
-                    raise ValidationError(f"{parameter} is not supported", field=RESULT)
+            if SHARED_MEMORY in output.parameters:
+                raise ValidationError(NO_SHARED_MEMORY, field=RESULT)
+            if "classification" in output.parameters:
+                raise ValidationError("classification is not supported", field=RESULT)
 
     def result(self, value: object, dims: Dims) -> tuple[Sequence[int], bytes] | None:
         """Return shape and raw contents of a result; None when it is absent.

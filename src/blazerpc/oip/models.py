@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from grpclib.const import Status
@@ -19,6 +19,14 @@ from blazerpc_client.wire.tensors import Dims
 _PLATFORM: Final = "blazerpc_python"
 
 _MetadataResponse: Any = message_class("ModelMetadataResponse")
+
+
+def not_found(name: str, version: str, versions: Collection[str]) -> str:
+    """Return that there is no such version of a model, or no such model when it has none."""
+    if not versions:
+        return f"no model {name[:80]!r}"
+    known = ", ".join(versions)
+    return f"model {name!r} has no version {version[:80]!r}; there are: {known}"
 
 
 class OfferedModel:
@@ -106,14 +114,12 @@ class Models:
             raise ValidationError("missing", field="model_name")
         versions = self._models.get(name, {})
         if not versions:
-            raise GRPCError(Status.NOT_FOUND, f"no model {name[:80]!r}")
+            raise GRPCError(Status.NOT_FOUND, not_found(name, version, versions))
         if not version:
             version = next(iter(versions)) if len(versions) == 1 else "1"
         found = versions.get(version)
         if found is None:
-            known = ", ".join(versions)
-            text = f"model {name!r} has no version {version[:80]!r}; there are: {known}"
-            raise GRPCError(Status.NOT_FOUND, text)
+            raise GRPCError(Status.NOT_FOUND, not_found(name, version, versions))
         if isinstance(found, str):
             raise GRPCError(Status.NOT_FOUND, found)
         return found

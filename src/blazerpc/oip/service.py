@@ -118,9 +118,7 @@ class OpenInferenceService:
             try:
                 infer = _infer_request(await receive(stream))
                 model = self._find(infer)
-                if model.runner.model.streaming:
-                    text = f"{model.what} gives a stream of results; call {STREAM}"
-                    raise GRPCError(Status.UNIMPLEMENTED, text)
+                _refuse_stream(model)
                 what = model.what
                 self._read(stream, "ModelInfer", model, infer, request)
                 async with _within(_timeout(infer)):
@@ -210,6 +208,15 @@ class OpenInferenceService:
         limits = [limit for limit in (deadline, _timeout(infer)) if limit is not None]
         request.deadline = now + min(limits) if limits else None
         request.arguments = model.arguments(infer, request.dims)
+
+
+def _refuse_stream(model: OfferedModel) -> None:
+    """Raise UNIMPLEMENTED for a model that gives a stream of results, and say how to get them."""
+    called = model.runner.model
+    if called.streaming:
+        path = f"/v1/models/{called.name}/versions/{called.version}:predict"
+        text = f"{model.what} gives a stream of results; call {STREAM}, or over HTTP {path}"
+        raise GRPCError(Status.UNIMPLEMENTED, text)
 
 
 def _infer_request(message: object) -> InferRequest:

@@ -83,6 +83,9 @@ class HttpCall:
         request: of HTTP.
         parse: makes the rpc's request of the body, or raises ``GRPCError``.
         limits: of the body, and of each answer as the rpc has it.
+
+    Attributes:
+        too_large: whether it was refused for the size of its body.
     """
 
     metadata: _Metadata
@@ -108,6 +111,7 @@ class HttpCall:
         self._begun = False
         self._ended = False
         self.left: bool = False
+        self.too_large: bool = False
         self.body_read: asyncio.Event = asyncio.Event()
         self.status: Status = Status.OK
         self.message: str | None = None
@@ -195,7 +199,7 @@ class HttpCall:
         except GRPCError as error:
             await self._fail(error.status, error.message)
         except TimeoutError:
-            await self._fail(Status.DEADLINE_EXCEEDED, "Deadline exceeded")
+            await self._fail(Status.DEADLINE_EXCEEDED, "deadline exceeded")
         except asyncio.CancelledError:
             if self.left:
                 await self._fail(Status.CANCELLED, "the client has gone away")
@@ -235,6 +239,7 @@ class HttpCall:
                 async for piece in self._http.stream():
                     body += piece
                     if len(body) > most:
+                        self.too_large = True
                         text = f"a request of more than {most} bytes"
                         raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
         except TimeoutError:

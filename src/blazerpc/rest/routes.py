@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Final
@@ -14,26 +14,33 @@ from google.protobuf.message import Message
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from blazerpc.codegen.schema import SERVICE_NAME
+from blazerpc.oip.models import not_found
 from blazerpc.oip.protocol import SERVICE_NAME as OIP
 from blazerpc.oip.protocol import message_class
 from blazerpc.rest.calls import HTTP_STATUS, HttpCall, served, unless_gone
+from blazerpc.rest.messages import fill
 from blazerpc.rest.openapi import document
-from blazerpc.rest.tensors import JSON_LENGTH, JsonRequest, loads, plain, write_response
+from blazerpc.rest.tensors import JSON_LENGTH, JsonRequest, dumps, loads, plain, write_response
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.server.calls import unimplemented
 from blazerpc.server.listener import Listener
 from blazerpc_client.schema import Schema
 from blazerpc_client.transport.limits import Limits
+from blazerpc_client.wire.errors import WireError
 from blazerpc_client.wire.large import LargeMessage
 
 #: What the OpenAPI document is to middleware.
 _REFLECTION: Final = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+
+#: A path of ``:predict``, with the version or without one.
+_PREDICT: Final = re.compile(r"/v1/models/([^/]+?)(?:/versions/([^/]+))?:predict")
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -116,10 +123,20 @@ class Routes:
             ended = await unless_gone(call, request, _status(call))
         if ended is not Status.UNIMPLEMENTED:
             return _failure(call)
-        status: int = getattr(error, "status_code", 404)
-        text = "no such path" if status == 404 else "the path takes another method"
-        kind = Status.NOT_FOUND if status == 404 else Status.UNIMPLEMENTED
-        return JSONResponse(_failed(kind, text), status, getattr(error, "headers", None))
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return _error(Status.NOT_FOUND, self._absent(request.scope["path"]))
+        allowed = {"allow": ", ".join(sorted((error.headers or {})["Allow"].split(", ")))}
+        failed = _failed(Status.UNIMPLEMENTED, f"the path takes {allowed['allow']}")
+        return JSONResponse(failed, error.status_code, allowed)
+
+    def _absent(self, path: str) -> str:
+        """Return what there is not at a path."""
+        predict = _PREDICT.fullmatch(path)
+        if predict is None:
+            return "no such path"
+        name, version = predict.groups("1")
+        return not_found(name, version, [m.version for m in self._models if m.name == name])
 
     def _call(self, path: str, request: Request, parse: Callable[[bytes], Any]) -> HttpCall:
         function = self._listener.function(path)
@@ -164,10 +181,11 @@ class Routes:
         request_class = self._listener.request_class(path)
 
         def parse(body: bytes) -> Message:
+            message: Message = request_class()
             try:
-                message: Message = json_format.ParseDict(loads(body), request_class())
-            except (json_format.ParseError, RecursionError, OverflowError) as error:
-                raise invalid_argument(str(error)[:500], None) from None
+                fill(message, loads(body))
+            except WireError as error:
+                raise invalid_argument(error.message, error.field) from None
             return message
 
         async def predict(request: Request) -> Response:
@@ -223,12 +241,12 @@ async def _events(
     async with running:
         async for answer in call.answers():
             begun = True
-            yield b"data: %b\n\n" % json.dumps(_as_json(answer), ensure_ascii=False).encode()
+            yield b"data: %b\n\n" % dumps(_as_json(answer))
         if call.status is not Status.OK:
             if not begun:
                 yield None
-            failure = json.dumps(_failed(call.status, call.message), ensure_ascii=False)
-            yield b"event: error\ndata: %b\n\n" % failure.encode()
+            failure = dumps(_failed(call.status, call.message))
+            yield b"event: error\ndata: %b\n\n" % failure
     yield b"event: end\ndata: {}\n\n"
 
 
@@ -257,14 +275,16 @@ def _failed(status: Status, message: str | None) -> dict[str, object]:
     return {"error": message or "", "status": status.name}
 
 
-def _error(status: Status, message: str | None, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(_failed(status, message), HTTP_STATUS[status], headers)
+def _error(status: Status, message: str | None) -> Response:
+    return JSONResponse(_failed(status, message), HTTP_STATUS[status])
 
 
 def _failure(call: HttpCall) -> Response:
     retry = call.retry_after
     headers = None if retry is None else {"retry-after": str(math.ceil(retry))}
-    return _error(call.status, call.message, headers)
+    # RFC 9110, section 15.5.14: a request that never fits is not one of too many.
+    code = 413 if call.too_large else HTTP_STATUS[call.status]
+    return JSONResponse(_failed(call.status, call.message), code, headers)
 
 
 async def _gone(request: Request, error: Exception) -> Response:

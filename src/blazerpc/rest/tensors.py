@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from blazerpc.oip.contents import BYTES, DATATYPES, joined
+from blazerpc.oip.mapping import NO_SHARED_MEMORY, SHARED_MEMORY
 from blazerpc.oip.protocol import InferRequest, message_class
 from blazerpc.runtime.errors import invalid_argument
 from blazerpc_client.wire.dtypes import dtype_of
@@ -109,8 +110,9 @@ def write_response(message: Any, binary: frozenset[str] | None) -> tuple[bytes, 
     document: dict[str, object] = {
         "model_name": message.model_name,
         "model_version": message.model_version,
-        "id": message.id,
     }
+    if message.id:
+        document["id"] = message.id
     outputs, behind = [], []
     for output, data in zip(message.outputs, raw, strict=True):
         shown: dict[str, object] = {
@@ -124,7 +126,7 @@ def write_response(message: Any, binary: frozenset[str] | None) -> tuple[bytes, 
         else:
             shown["data"] = _values(output, data)
         outputs.append(shown)
-    text = json.dumps({**document, "outputs": outputs}, ensure_ascii=False).encode()
+    text = dumps({**document, "outputs": outputs})
     return b"".join([text, *behind]), len(text) if behind else None
 
 
@@ -136,6 +138,11 @@ def plain(message: Message) -> dict[str, object]:
     for tensor in (*document.get("inputs", ()), *document.get("outputs", ())):
         tensor["shape"] = [int(size) for size in tensor["shape"]]  # protobuf's JSON has strings
     return cast(dict[str, object], document)
+
+
+def dumps(document: Mapping[str, object]) -> bytes:
+    """Return the JSON of an object, as short as it can be."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def loads(body: bytes) -> dict[str, Any]:
@@ -184,6 +191,8 @@ def _input(given: Any, rest: memoryview) -> tuple[Any, Bytes, memoryview]:
         datatype = _get(given, "datatype", str, None)
         tensor = _Request.InferInputTensor(name=name, datatype=datatype, shape=shape)
         _add_parameters(tensor.parameters, given)
+        if SHARED_MEMORY in tensor.parameters:
+            raise WireError(NO_SHARED_MEMORY)
         size = _get(given, "parameters", dict, {}).get(_BINARY_SIZE)
         if size is not None:
             if type(size) is not int or not 0 <= size <= len(rest) or "data" in given:

@@ -24,7 +24,7 @@ from blazerpc_client.wire.errors import WireError
 _MIN, _MAX = -(2**31), 2**31 - 1
 
 #: The value of an enum that has no zero of its own.
-_ZERO: Final = "UNSPECIFIED"
+ZERO: Final = "UNSPECIFIED"
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class EnumRow(Row):
                 raise ValidationError(f"{member} is beyond the 32 bits of an enum in protobuf")
             if not (member.name.isidentifier() and member.name.isascii()):
                 raise ValidationError(f"{member}: a name on the wire is ASCII; rename it")
-        if 0 not in row.members and _ZERO in annotation.__members__:
+        if 0 not in row.members and ZERO in annotation.__members__:
             raise ValidationError(
-                f"{annotation.__name__}.{_ZERO}: the zero that protobuf needs is called so; rename "
+                f"{annotation.__name__}.{ZERO}: the zero that protobuf needs is called so; rename "
                 "it, or let the members have numbers, and this one 0"
             )
         return row
@@ -85,7 +85,7 @@ class EnumRow(Row):
         """Return the enum's descriptor; a zero value comes first, as proto3 wants it."""
         descriptor = EnumDescriptorProto(name=self.name)
         values = {number: member.name for number, member in self.members.items()}
-        values.setdefault(0, _ZERO)
+        values.setdefault(0, ZERO)
         for number in sorted(values, key=lambda number: (number != 0, list(values).index(number))):
             name = enum_value_name(self.name, values[number])
             descriptor.value.add(name=name, number=number)

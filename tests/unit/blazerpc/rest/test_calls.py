@@ -125,14 +125,14 @@ async def test_messages_are_no_larger_than_those_of_grpc() -> None:
     async with http(app_with(), ServeOptions(port=0, http_port=0, limits=limits)) as client:
         assert (await client.post(HALF, content=b'{"number":254}')).json() == {"result": "127"}
         received = await client.post(HALF, content=b'{"number":2540}')
-        assert received.status_code == 429
+        assert received.status_code == 413
         assert received.json()["error"] == "a request of more than 14 bytes"
         sent = await client.post(HALF, content=b'{"number":256}')  # 128 takes a byte more
         assert sent.status_code == 429
         assert sent.json()["error"] == "a message of 3 bytes is to be sent, 2 are allowed"
     none = ServeOptions(port=0, http_port=0, limits=Limits(max_receive_message=0))
     async with http(app_with(), none) as client:
-        assert (await client.post(HALF, content=b"{}")).status_code == 429
+        assert (await client.post(HALF, content=b"{}")).status_code == 413
 
 
 async def test_exceptions_have_the_statuses_that_the_app_gives_them() -> None:
