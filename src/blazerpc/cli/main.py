@@ -76,6 +76,7 @@ def serve(
     engine: opt.Engine = "local",
     ray_address: opt.RayAddress = None,
     ray_release: opt.RayRelease = None,
+    ray_start_timeout: opt.RayStartTimeout = None,
 ) -> None:
     """Serve an app over gRPC, with health and reflection, until SIGINT or SIGTERM."""
     with _one_line_errors(code=USAGE):
@@ -96,7 +97,7 @@ def serve(
             compression=compression,
             oip=oip,
             http_port=http_port,
-            engine=chosen_engine(engine, app, ray_address, ray_release),
+            engine=chosen_engine(engine, app, ray_address, ray_release, ray_start_timeout),
         )
     with _one_line_errors():
         if reload or workers > 1:

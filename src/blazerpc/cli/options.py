@@ -141,3 +141,7 @@ RayRelease = Annotated[
     str | None,
     typer.Option(help="Release of the models' code; default: told by their sources."),
 ]
+RayStartTimeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="That all replicas have to start; default: 300."),
+]

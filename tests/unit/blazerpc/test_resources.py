@@ -181,5 +181,5 @@ def test_options_of_ray_are_for_ray(tmp_path: Path) -> None:
     done = blaze("serve", "app:app", "--port", "0", "--ray-address", "here:6379", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: --ray-address and --ray-release are for --engine ray; add it"
+        "error: --ray-address, --ray-release and --ray-start-timeout are for --engine ray; add it"
     ]
