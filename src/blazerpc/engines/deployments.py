@@ -44,8 +44,14 @@ _ALL: Final = 1_000_000
 #: Seconds between two looks at what has become of something on Ray.
 _PACE: Final = 0.1
 
+#: Seconds between two lines that say what is waited for.
+_TELLING: Final = 5.0
+
 #: Seconds that the calls of a replica have to finish when it is taken away.
 _GRACE: Final = 5.0
+
+#: Seconds over which calls are counted, at least: Ray Serve is told of them every 10.
+_LOOK_BACK: Final = 11.0
 
 _BROKEN: Final = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
@@ -218,7 +224,7 @@ def _application(model: ModelInfo, engine: RayEngine) -> serve.Application:
                 min_replicas=least,
                 max_replicas=most,
                 target_ongoing_requests=max(1, ongoing // 2),
-                look_back_period_s=engine.upscale_delay,
+                look_back_period_s=max(engine.upscale_delay, _LOOK_BACK),
                 upscale_delay_s=engine.upscale_delay,
                 downscale_delay_s=engine.downscale_delay,
             )
