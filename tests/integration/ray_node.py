@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 #: Loopback, under a name that Ray does not replace by that of the network.
 HEAD = "127.0.0.2"
@@ -21,6 +24,16 @@ def free_port() -> int:
         sock.bind((HEAD, 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@contextmanager
+def protected() -> Iterator[pytest.MonkeyPatch]:
+    """Protect the Rays of tests, and leave those of others alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield patch
 
 
 class Node:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -42,6 +41,7 @@ from tests.integration.ray_node import (
     actors,
     descendants,
     free_port,
+    protected,
     replicas,
     running,
 )
@@ -59,11 +59,7 @@ PAIR = "tests.apps.placed:pair"
 
 @pytest.fixture(scope="module", autouse=True)
 def token() -> Iterator[None]:
-    """Protect the Ray of these tests, and leave those of others alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
-        patch.delenv("RAY_ADDRESS", raising=False)
+    with protected() as patch:
         # How often Ray Serve counts calls, for a test that waits for what it does then.
         patch.setenv("RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "1")
         yield
@@ -182,7 +178,8 @@ async def test_what_cannot_leave_the_front_door_fails_its_call_alone(
     async with client_of(placed) as client:
         with pytest.raises(Internal, match="error id"):
             await client.predict("locked", x=3)
-        await until(lambda: "cannot pickle" in placed.errors(), "the log says why")
+        await until(lambda: "cannot pickle lock (lock)" in placed.errors(), "the log says why")
+        assert "Could not serialize" not in placed.errors(), "which has the arguments"
         assert await where(client) > 0
 
 
@@ -314,7 +311,8 @@ WAITING = """
 import logging
 import sys
 import ray
-from blazerpc.engines.deployments import NAMESPACE, _door
+from blazerpc.engines.cluster import NAMESPACE
+from blazerpc.engines.deployments import _door
 
 ray.init(sys.argv[1], namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 door = _door("waiting")

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import ray
 from ray import cloudpickle, serve
+from ray.exceptions import ActorDiedError
 from ray.serve.config import AutoscalingConfig, ProxyLocation
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
@@ -31,8 +32,7 @@ from blazerpc.runtime.executor import concurrency
 from blazerpc.runtime.model import ModelInfo
 from blazerpc.types import plain_function
 
-#: Of the actors of front doors.
-NAMESPACE: Final = "blazerpc"
+log: logging.Logger = logging.getLogger("blazerpc")
 
 #: Calls at one time in a replica whose model bounds them not at all: Ray Serve knows no infinity.
 _MANY: Final = 1000
@@ -111,7 +111,6 @@ class Deployments:
         Raises:
             StartupError: when a model does not start.
         """
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location=ProxyLocation.Disabled)
         with self._deploying, self._alone():
             self._name = f"{self._release}/{uuid.uuid4().hex}"
@@ -120,8 +119,10 @@ class Deployments:
             missing = [
                 serve.RunTarget(_application(model, self._engine), name, None)
                 for name, model in self._models.items()
-                if name not in known or known[name].status in _BROKEN
+                if _gone(known.get(name)) or known[name].status in _BROKEN
             ]
+            there = len(self._models) - len(missing)
+            log.info("%s: %d models to deploy, %d there", self._release, len(missing), there)
             if missing:
                 serve.run_many(missing, wait_for_applications_running=False)
         self._wait()
@@ -131,7 +132,7 @@ class Deployments:
     def leave(self) -> None:
         """Be no front door any more; take away what no front door needs."""
         with self._deploying:
-            if self._door is None:
+            if self._door is None or not ray.is_initialized():
                 return
         with self._alone():
             ray.kill(self._door)
@@ -148,6 +149,16 @@ class Deployments:
                 list(pool.map(serve.delete, unneeded))
         self._door = None
 
+    def lost(self) -> bool:
+        """Return whether Ray is known to have a model of these no more."""
+        try:
+            known = serve.status().applications
+        except ActorDiedError:  # it was that of Ray Serve
+            return True
+        except Exception:  # Ray goes, or is busy
+            return False
+        return any(_gone(known.get(name)) for name in self._models)
+
     def _wait(self) -> None:
         """Wait until all models run.
 
@@ -155,8 +166,11 @@ class Deployments:
             StartupError: when one cannot, or time is over.
         """
         end = time.monotonic() + self._engine.start_timeout
+        news = _News()
         while True:
             known = serve.status().applications
+            if self._models.keys() - known.keys():
+                raise StartupError("somebody has taken the models off Ray")
             waiting = [n for n in self._models if known[n].status is not ApplicationStatus.RUNNING]
             if not waiting:
                 return
@@ -168,6 +182,9 @@ class Deployments:
                 if time.monotonic() > end:
                     limit = self._engine.start_timeout
                     raise StartupError(f"model {model!r} did not start in {limit:g} s: {text}")
+            for name in waiting:
+                news.warn(f"model {self._models[name].name!r}", known[name])
+            news.tell("models " + ", ".join(repr(self._models[name].name) for name in waiting))
             time.sleep(_PACE)
 
     @contextmanager
@@ -180,6 +197,7 @@ class Deployments:
         name = f"{self._prefix}lock"
         end = time.monotonic() + self._engine.start_timeout
         lock: Any = None
+        news = _News()
         while lock is None:
             try:
                 lock = _door(name)
@@ -189,11 +207,34 @@ class Deployments:
                         f"another front door has been at the replicas for "
                         f"{self._engine.start_timeout:g} s"
                     ) from None
+                news.tell("another front door, which is at the replicas")
                 time.sleep(_PACE)
         try:
             yield
         finally:
             ray.kill(lock)
+
+
+class _News:
+    """Logs what is waited for: each warning of Ray Serve once, and the rest every few seconds."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _TELLING
+        self._warned: set[str] = set()
+
+    def warn(self, what: str, application: ApplicationStatusOverview) -> None:
+        """Log what Ray Serve says of an application that has not started, if anything."""
+        if any(deployment.message for deployment in application.deployments.values()):
+            text = f"{what} has not started on Ray: {_said(application)}"
+            if text not in self._warned:
+                self._warned.add(text)
+                log.warning(text)
+
+    def tell(self, what: str) -> None:
+        """Log what is waited for, when that is due."""
+        if time.monotonic() > self._next:
+            self._next = time.monotonic() + _TELLING
+            log.info("waiting for %s", what)
 
 
 def _door(name: str) -> Any:
@@ -260,6 +301,10 @@ def _code(model: ModelInfo, engine: RayEngine) -> Code:
         path=str(Path.cwd()),
         pickled=pickled,
     )
+
+
+def _gone(application: ApplicationStatusOverview | None) -> bool:
+    return application is None or application.status is ApplicationStatus.DELETING
 
 
 def _said(application: ApplicationStatusOverview) -> str:

@@ -8,24 +8,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
-import os
-import signal
-import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import wait
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-import ray
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from blazerpc.config import RayEngine
-from blazerpc.engines.deployments import NAMESPACE, Deployments, replica_concurrency
+from blazerpc.engines.cluster import Cluster, aside
+from blazerpc.engines.deployments import Deployments, replica_concurrency
 from blazerpc.engines.failure import Failure, received
 from blazerpc.engines.replica import WINDOW
 from blazerpc.exceptions import (
@@ -37,20 +35,19 @@ from blazerpc.exceptions import (
 from blazerpc.runtime.executor import described
 from blazerpc.runtime.limiter import Slot
 from blazerpc.runtime.model import ModelInfo
-from blazerpc.runtime.threads import DaemonPool
 
 T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("blazerpc")
 
-#: Seconds that Ray has to take a connection, or to start.
-_CONNECTING: Final = 60.0
-
 #: Seconds between two looks at whether Ray is there.
 _PULSE: Final = 0.5
 
-#: Seconds that such a look may take.
-_PATIENCE: Final = 2.0
+#: Seconds between two looks at whether it has the models.
+_ROUND: Final = 2.0
+
+#: Seconds that the end has once it is to be now.
+_HURRY: Final = 10.0
 
 
 class RayServe:
@@ -72,12 +69,9 @@ class RayServe:
                     f"model {model.name!r} takes the Context of its call, which stays in this "
                     "process; on Ray, take what it needs of it as Depends"
                 )
-        self._options = engine
-        self._models = list(models)
+        self._cluster = Cluster(engine, models)
         self._deployments = Deployments(engine, app, models)
         self._connection: _Connection | None = None
-        self._initializing: Future[None] | None = None
-        self._address = engine.address
         self._tell: Callable[[bool], None] = _nobody
         self._watch: asyncio.Task[None] | None = None
 
@@ -106,112 +100,100 @@ class RayServe:
         Raises:
             StartupError: when Ray cannot be reached, or a model does not start.
         """
-        if self._address is not None and not await _answers(self._address):
+        if not self._cluster.own and not await asyncio.to_thread(self._cluster.answers):
             raise StartupError(
-                f"no Ray at {self._address}; start one with ray start --head, or leave the address "
-                "out"
+                f"no Ray at {self._cluster.address}; start one with ray start --head, or leave the "
+                "address out"
             )
         await self._connect()
         self._watch = asyncio.create_task(self._watching())
 
     async def close(self) -> None:
-        """Take away what no other front door needs, and disconnect."""
+        """Take away what no other front door needs, and disconnect.
+
+        When it is cancelled it does so all the same, and has some seconds for it.
+        """
         if self._watch is not None:
             self._watch.cancel()
-            await asyncio.wait([self._watch])
-        if self._connection is not None:
-            self._connection.lose()
-            self._connection = None
-        if self._address is not None and await _answers(self._address):
-            await asyncio.to_thread(self._leave)
-        else:
-            await asyncio.to_thread(ray.shutdown)
+        self._lose()
+        leaving = asyncio.wrap_future(aside(self._leave))
+        try:
+            await asyncio.shield(leaving)
+        except asyncio.CancelledError:
+            if not await _in_the_end(leaving, _HURRY):
+                log.warning(
+                    "Ray was not left in %g s; replicas on a shared one stay until another front "
+                    "door of the app stops",
+                    _HURRY,
+                )
+            raise
 
     async def _connect(self) -> None:
         try:
-            await self._initialized()
-            _take_signals_back()
-            door, handles = await asyncio.to_thread(self._deployments.enter)
+            await self._cluster.connect()
+            door, handles = await asyncio.wrap_future(aside(self._deployments.enter))
         except BlazeRPCError:
             raise
         except Exception as error:
             raise StartupError(f"Ray: {described(error)}") from error
         self._connection = _Connection(door, handles)
 
-    async def _initialized(self) -> None:
-        """Connect this process to Ray, or start one.
-
-        Raises:
-            StartupError: when Ray takes too long; it has no such limit, nor an end, of its own.
-        """
-        # A thread that does not keep the process: what has that address may be no Ray.
-        self._initializing = DaemonPool(1, "blazerpc-ray").submit(self._init)
-        try:
-            async with asyncio.timeout(_CONNECTING):
-                await asyncio.wrap_future(self._initializing)
-        except TimeoutError:
-            what = f"at {self._address} has not" if self._address else "on this machine has not"
-            raise StartupError(f"the Ray {what} answered in {_CONNECTING:g} s") from None
-
-    def _init(self) -> None:
-        given = self._options.address
-        # One of its own has room for all, whatever the machine has: they share its cores.
-        ray.init(
-            given or "local",
-            num_cpus=_cores(self._models) if given is None else None,
-            namespace=NAMESPACE,
-            include_dashboard=False if given is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        self._address = ray.get_runtime_context().gcs_address
-        if given is None:
-            self._refuse_missing_gpus()
-
-    def _refuse_missing_gpus(self) -> None:
-        """Raise ``StartupError`` for what a Ray that does not grow would wait for in vain."""
-        needed = sum(model.resources.gpus * model.resources.bounds[0] for model in self._models)
-        found = ray.cluster_resources().get("GPU", 0)
-        if needed > found:
-            raise StartupError(f"the models need {needed:g} GPUs, and this machine has {found:g}")
+    def _lose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.lose()
 
     def _leave(self) -> None:
-        if self._initializing is not None and not self._initializing.done():
-            return
-        if self._options.address is not None:
-            try:
-                self._deployments.leave()
-            except Exception:
-                log.exception("taking the replicas away failed")
-        ray.shutdown()
+        if not self._cluster.own and self._cluster.answers():
+            leaving = aside(self._deployments.leave)
+            # Ray may go meanwhile, and not say so.
+            while not wait([leaving], _PULSE).done and self._cluster.answers():
+                pass
+            if leaving.done() and (error := leaving.exception()) is not None:
+                log.error("taking the replicas away failed", exc_info=error)
+        self._cluster.leave()
 
     async def _watching(self) -> None:
-        """Notice when Ray goes, and connect again when it is back."""
+        """Notice when Ray or the models go, and connect and deploy again."""
         while True:
-            await asyncio.sleep(_PULSE)
-            if self._address is None or await _answers(self._address):
-                continue
-            log.error("Ray at %s has gone; calls are UNAVAILABLE until it is back", self._address)
+            await self._loss()
             self._tell(False)
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.lose()
-            await asyncio.to_thread(ray.shutdown)
+            self._lose()
+            await asyncio.wrap_future(aside(self._cluster.disconnect))
             await self._come_back()
-            log.info("Ray is back")
+            log.info("Ray is back, and has the models")
             self._tell(True)
 
+    async def _loss(self) -> None:
+        """Return when Ray has gone, or has the models no more."""
+        lost = asyncio.wrap_future(aside(self._deployments.lost))
+        asked = time.monotonic()
+        while True:
+            await asyncio.sleep(_PULSE)
+            where = f"Ray at {self._cluster.address}"
+            if not await asyncio.to_thread(self._cluster.answers):
+                log.error("%s has gone; calls are UNAVAILABLE until it is back", where)
+                return
+            if not lost.done():
+                continue
+            if lost.result():
+                text = "%s has the models no more; calls are UNAVAILABLE until it has them again"
+                log.error(text, where)
+                return
+            if time.monotonic() > asked + _ROUND:
+                asked = time.monotonic()
+                lost = asyncio.wrap_future(aside(self._deployments.lost))
+
     async def _come_back(self) -> None:
-        given = self._options.address
         while self._connection is None:
             await asyncio.sleep(_PULSE)
-            if given is not None and not await _answers(given):
+            if not self._cluster.own and not await asyncio.to_thread(self._cluster.answers):
                 continue
             try:
                 await self._connect()
             except StartupError as error:
                 log.warning("Ray is not back yet: %s", error)
-                await asyncio.to_thread(ray.shutdown)
+                await asyncio.wrap_future(aside(self._cluster.disconnect))
 
 
 class _Connection:
@@ -268,6 +250,7 @@ class RayCode:
         self._model = model
         self.concurrency: int | None = replica_concurrency(model) * model.resources.bounds[1]
         self.asynchronous: bool = True
+        self._warned = ""
 
     async def start(self) -> None:
         """Do nothing: the engine has deployed all models."""
@@ -293,6 +276,7 @@ class RayCode:
         except (GRPCError, BlazeRPCError):
             raise
         except Exception as error:
+            self._refuse_unsendable(kwargs, error)
             raise self._explained(error) from error
         if isinstance(outcome, Failure):
             raise received(outcome, self._model.name)
@@ -336,10 +320,27 @@ class RayCode:
         except (GRPCError, BlazeRPCError):
             raise
         except Exception as error:
+            self._refuse_unsendable(arguments, error)
             raise self._explained(error) from error
 
     def _item(self, item: object) -> object:
         return received(item, self._model.name) if isinstance(item, Failure) else item
+
+    def _refuse_unsendable(self, arguments: Mapping[str, object], error: Exception) -> None:
+        """Raise ``InferenceError`` when ``error`` is Ray's for what cannot be sent.
+
+        Ray's own has the arguments in it, which are not for the log.
+        """
+        if isinstance(error, (RayError, RayServeException)):
+            return
+        names = [name for name, value in arguments.items() if not _sendable(value)]
+        if names:
+            what = ", ".join(f"{name} ({type(arguments[name]).__qualname__})" for name in names)
+            text = f"model {self._model.name!r} was not called: cannot pickle {what}"
+            refusal = InferenceError(text, model_name=self._model.name)
+            log.error("%s, error id %s", text, refusal.error_id)
+            refusal.logged = True
+            raise refusal from None
 
     def _explained(self, error: Exception) -> Exception:
         """Return what is raised for what Ray raised."""
@@ -348,7 +349,11 @@ class RayCode:
             case RayTaskError():
                 pass
             case RayError() | RayServeException():
-                log.warning("%s: %s", what, " ".join(str(error).split()))
+                text = f"{what}: {' '.join(str(error).split())}"
+                # It is the same for all calls of a replica that has died.
+                if text != self._warned:
+                    self._warned = text
+                    log.warning(text)
                 return GRPCError(Status.UNAVAILABLE, f"the replica of {what} has gone")
         return InferenceError(f"{what} raised {error!r}", model_name=self._model.name)
 
@@ -365,34 +370,26 @@ async def _next(items: Any) -> object:
     return await anext(items, _END)
 
 
+def _sendable(value: object) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:  # whatever its own code raises
+        return False
+    return True
+
+
 def _cancel(response: Any) -> None:
     with suppress(Exception):  # it has ended, or Ray has
         response.cancel()
 
 
-async def _answers(address: str) -> bool:
-    """Return whether anybody listens at that address."""
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except OSError:  # TimeoutError is one
-        return False
-    writer.close()
-    return True
-
-
-def _take_signals_back() -> None:
-    """Have signals handled as they were: Ray's core takes SIGTERM, and aborts the process."""
-    if threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(signal.SIGTERM)
-        if handler is not None:
-            signal.signal(signal.SIGTERM, handler)
-
-
-def _cores(models: Sequence[ModelInfo]) -> int:
-    needed = sum(model.resources.cpus * model.resources.bounds[1] for model in models)
-    return max(os.cpu_count() or 1, math.ceil(needed))
+async def _in_the_end(future: asyncio.Future[None], seconds: float) -> bool:
+    """Wait for something, whoever cancels that; return whether it has ended."""
+    end = time.monotonic() + seconds
+    while not future.done() and (left := end - time.monotonic()) > 0:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future], timeout=left)
+    return future.done()
 
 
 def _nobody(ready: bool) -> None:
