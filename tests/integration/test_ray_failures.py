@@ -24,11 +24,17 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 SLOW = "tests.apps.placed:slow"
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with protected() as patch, directory() as path:
+@pytest.fixture(scope="module", autouse=True)
+def token() -> Iterator[None]:
+    with protected() as patch:
         # Seconds after which Ray Serve says that a replica does not start.
         patch.setenv("RAY_SERVE_SLOW_STARTUP_WARNING_S", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with directory() as path:
         node = Node(path, port=free_port())
         yield node
         node.kill()
@@ -90,17 +96,20 @@ async def test_a_stop_in_a_hurry_takes_the_replicas_along(
     await until(lambda: not replicas(node), "its replicas are gone")
 
 
-@pytest.mark.parametrize("known", [False, True])
-async def test_a_server_ends_when_its_ray_has_gone(start_server: StartServer, known: bool) -> None:
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_server_ends_when_its_ray_has_gone(start_server: StartServer, when: str) -> None:
     with directory() as path:
         node = Node(path, port=free_port())
         try:
             server = on_ray(start_server, SMALL, node)
+            if when == "before":
+                node.kill()
+                await until(lambda: "has gone" in server.errors(), "the server notices")
+            server.signal(signal.SIGTERM)
+            await until(lambda: "stopping:" in server.errors(), "it stops")
         finally:
             node.kill()
-        if known:
-            await until(lambda: "has gone" in server.errors(), "the server notices")
-        code, errors = await asyncio.to_thread(server.stop)
+        code, errors = await asyncio.to_thread(server.wait)
     assert code == 0
     assert "giving up" not in errors
 
