@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: Loopback, under a name that Ray does not replace by that of the network.
@@ -21,6 +22,13 @@ def free_port() -> int:
         sock.bind((HEAD, 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """A directory whose name is short: Ray has sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 class Node:
