@@ -419,7 +419,7 @@ def test_a_model_that_takes_its_context_is_told_in_one_line() -> None:
 def test_the_documentation_runs_on_ray(
     start_server: StartServer, node: Node, tmp_path: Path
 ) -> None:
-    app, client, _ = BLOCK.findall((ROOT / "docs/ray.md").read_text())
+    app, client, from_python = BLOCK.findall((ROOT / "docs/ray.md").read_text())
     (tmp_path / "app.py").write_text(app)
     assert node.address is not None
     options = ("--engine", "ray", "--ray-address", node.address)
@@ -427,6 +427,7 @@ def test_the_documentation_runs_on_ray(
     done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run(client.replace("localhost:50051", server.target), tmp_path)
+    run(from_python, tmp_path)
 
 
 def test_an_address_without_a_ray_is_told_in_one_line() -> None:
