@@ -35,7 +35,7 @@ class Node:
     """``ray start``: a head when it has a port, else one that joins the head at an address."""
 
     def __init__(
-        self, directory: Path, *, port: int | None = None, join: str | None = None
+        self, directory: Path, *options: str, port: int | None = None, join: str | None = None
     ) -> None:
         # Before the head has another one, so that a head that comes back has the same.
         role = ["--head", f"--port={port}", f"--temp-dir={directory}"] if port else []
@@ -46,6 +46,7 @@ class Node:
             [
                 *[sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=16"],
                 *["--object-store-memory=100000000", "--disable-usage-stats"],
+                *options,
                 *role,
                 *where,
                 *joined,

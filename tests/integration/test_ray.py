@@ -28,7 +28,7 @@ from blazerpc_client import (
     Internal,
     Unavailable,
 )
-from tests.conftest import ROOT, ServerProcess, StartServer
+from tests.conftest import ServerProcess, StartServer
 from tests.integration.conftest import RAY_PROGRAM, blaze, on_ray
 from tests.integration.ray_load import load, until
 from tests.integration.ray_node import (
@@ -41,7 +41,6 @@ from tests.integration.ray_node import (
     replicas,
     running,
 )
-from tests.integration.test_docs import BLOCK, run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240), pytest.mark.usefixtures("ray_token")]
 
@@ -414,20 +413,6 @@ def test_a_model_that_takes_its_context_is_told_in_one_line() -> None:
     )
     assert done.returncode == 1
     assert "model 'bound' takes the Context of its call" in done.stderr.splitlines()[-1]
-
-
-def test_the_documentation_runs_on_ray(
-    start_server: StartServer, node: Node, tmp_path: Path
-) -> None:
-    app, client, from_python = BLOCK.findall((ROOT / "docs/ray.md").read_text())
-    (tmp_path / "app.py").write_text(app)
-    assert node.address is not None
-    options = ("--engine", "ray", "--ray-address", node.address)
-    server = start_server("app:app", *options, directory=tmp_path, program=RAY_PROGRAM)
-    done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    run(client.replace("localhost:50051", server.target), tmp_path)
-    run(from_python, tmp_path)
 
 
 def test_an_address_without_a_ray_is_told_in_one_line() -> None:
