@@ -33,6 +33,7 @@ def examples(
     if request.param == "local":
         yield start_module_server("examples.app:app")
         return
+    request.getfixturevalue("ray_token")
     server = start_module_server("examples.app:app", "--engine", "ray", program=RAY_PROGRAM)
     yield server
     # It ends its Ray, too.
