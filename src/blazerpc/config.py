@@ -256,7 +256,8 @@ class ServeOptions:
         _check(self.metrics_host != "", "metrics_host", self.metrics_host, "an address")
         if self.metrics_host is not None and self.metrics_port is None:
             raise ConfigurationError("metrics_host is that of metrics_port, which is not given")
-        check_http(self.http, self.limits, self.compression)
+        # Without a choice it is the environment's, when the server is made.
+        check_http(self.http or "blaze", self.limits, self.compression)
         holds = self.http_port is None or 0 <= self.http_port < 1 << 16
         _check(holds, "http_port", self.http_port, "0 to 65535")
         holds = self.http_port is None or self.workers == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import ROOT, ServerProcess, StartServer
+from tests.integration.ray_node import Node, directory, free_port
 from tests.integration.reach import Peer, peers
 
 #: Ray's own imports warn.
@@ -31,10 +33,43 @@ def examples(
     if request.param == "local":
         yield start_module_server("examples.app:app")
         return
+    request.getfixturevalue("ray_token")
     server = start_module_server("examples.app:app", "--engine", "ray", program=RAY_PROGRAM)
     yield server
     # It ends its Ray, too.
     assert server.stop()[0] == 0
+
+
+@pytest.fixture(scope="module")
+def ray_token() -> Iterator[None]:
+    """Protect the Ray of these tests, and leave those of others alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # How often Ray Serve counts calls, for a test that waits for what it does then.
+        patch.setenv("RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "1")
+        # When it says that a replica does not start, likewise.
+        patch.setenv("RAY_SERVE_SLOW_STARTUP_WARNING_S", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def node(ray_token: None) -> Iterator[Node]:
+    """A Ray that servers are given the address of."""
+    with directory() as path:
+        node = Node(path, port=free_port())
+        yield node
+        node.kill()
+
+
+def on_ray(
+    start: StartServer, app: str, node: Node, *options: str, listening: bool = True
+) -> ServerProcess:
+    """Start a server on the Ray of a node."""
+    assert node.address is not None
+    ray = ("--engine", "ray", "--ray-address", node.address)
+    return start(app, *ray, *options, program=RAY_PROGRAM, listening=listening)
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import pytest
 
 #: Loopback, under a name that Ray does not replace by that of the network.
 HEAD = "127.0.0.2"
@@ -27,20 +25,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def protected() -> Iterator[pytest.MonkeyPatch]:
-    """Protect the Rays of tests, and leave those of others alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield patch
+def directory() -> Iterator[Path]:
+    """A directory whose name is short: Ray has sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 class Node:
     """``ray start``: a head when it has a port, else one that joins the head at an address."""
 
     def __init__(
-        self, directory: Path, *, port: int | None = None, join: str | None = None
+        self, directory: Path, *options: str, port: int | None = None, join: str | None = None
     ) -> None:
         # Before the head has another one, so that a head that comes back has the same.
         role = ["--head", f"--port={port}", f"--temp-dir={directory}"] if port else []
@@ -51,6 +46,7 @@ class Node:
             [
                 *[sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=16"],
                 *["--object-store-memory=100000000", "--disable-usage-stats"],
+                *options,
                 *role,
                 *where,
                 *joined,

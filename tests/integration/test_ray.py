@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from inference_client import InferenceClient
 
 from blazerpc.engines.replica import WINDOW
 from blazerpc_client import (
@@ -32,22 +28,21 @@ from blazerpc_client import (
     Internal,
     Unavailable,
 )
-from examples.digits import Digits
-from tests.conftest import ROOT, ServerProcess, StartServer
-from tests.integration.conftest import RAY_PROGRAM, blaze
+from tests.conftest import ServerProcess, StartServer
+from tests.integration.conftest import RAY_PROGRAM, blaze, on_ray
+from tests.integration.ray_load import load, until
 from tests.integration.ray_node import (
     HEAD,
     Node,
     actors,
     descendants,
+    directory,
     free_port,
-    protected,
     replicas,
     running,
 )
-from tests.integration.test_docs import BLOCK, run
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240), pytest.mark.usefixtures("ray_token")]
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,37 +50,6 @@ PLACED = "tests.apps.placed:app"
 SMALL = "tests.apps.placed:small"
 STREAMS = "tests.apps.placed:streams"
 PAIR = "tests.apps.placed:pair"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def token() -> Iterator[None]:
-    with protected() as patch:
-        # How often Ray Serve counts calls, for a test that waits for what it does then.
-        patch.setenv("RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "1")
-        yield
-
-
-@contextmanager
-def directory() -> Iterator[Path]:
-    """A directory whose name is short: Ray has sockets in it."""
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with directory() as path:
-        node = Node(path, port=free_port())
-        yield node
-        node.kill()
-
-
-def on_ray(
-    start: StartServer, app: str, node: Node, *options: str, listening: bool = True
-) -> ServerProcess:
-    assert node.address is not None
-    ray = ("--engine", "ray", "--ray-address", node.address)
-    return start(app, *ray, *options, program=RAY_PROGRAM, listening=listening)
 
 
 @pytest.fixture(scope="module")
@@ -104,63 +68,6 @@ async def client_of(
 async def where(client: BlazeClient, seconds: float = 0.0) -> int:
     """Return the process that answers, after a while."""
     return cast(int, await client.predict("where", seconds=seconds))
-
-
-@dataclass
-class Load:
-    """The processes that answered, in order, and the calls that were UNAVAILABLE."""
-
-    answers: list[int] = field(default_factory=list)
-    failures: int = 0
-
-
-@asynccontextmanager
-async def load(client: BlazeClient) -> AsyncIterator[Load]:
-    """Have twenty callers call all the time; whatever else they get fails the test."""
-    found = Load()
-    ended = asyncio.Event()
-
-    async def caller() -> None:
-        while not ended.is_set():
-            try:
-                # Of different lengths: at no time have all calls just ended.
-                found.answers.append(await where(client, random.uniform(0.05, 0.3)))
-            except Unavailable:
-                found.failures += 1
-
-    async with asyncio.TaskGroup() as callers:
-        for _ in range(20):
-            callers.create_task(caller())
-        yield found
-        ended.set()
-
-
-async def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds that nobody tells of."""
-    end = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < end, what
-        await asyncio.sleep(0.05)
-
-
-async def test_every_example_answers_as_it_does_without_ray(
-    start_server: StartServer, node: Node
-) -> None:
-    digits = Digits()
-    answers = []
-    for server in (
-        start_server("examples.app:app"),
-        on_ray(start_server, "examples.app:app", node),
-    ):
-        async with InferenceClient(server.target) as client:
-            score = await client.predict_sentiment(text="great, wonderful, I love it")
-            rows = [client.predict_digits(x=row[None]) for row in digits.images[:40]]
-            probabilities = np.concatenate(await asyncio.gather(*rows))
-            tokens = client.predict_tokens(prompt="The data", count=200, seed=3)
-            answers.append((score, probabilities.tolist(), [token async for token in tokens]))
-        assert server.stop()[0] == 0
-    assert answers[0] == answers[1]
-    assert len(answers[1][2]) == 200
 
 
 async def test_models_run_in_replicas_and_dependencies_at_the_front_door(
@@ -384,7 +291,7 @@ async def test_a_call_that_is_cancelled_frees_its_replica(
 async def test_a_replica_that_dies_fails_only_the_calls_in_it(
     placed: ServerProcess, node: Node, retry: Literal["idempotent"] | None
 ) -> None:
-    async with client_of(placed, retry) as client, load(client) as found:
+    async with client_of(placed, retry) as client, load(partial(where, client)) as found:
         await until(lambda: len(set(found.answers)) == 2, "both replicas answer")
         before = set(found.answers)
         victim = found.answers[-1]
@@ -447,7 +354,7 @@ async def test_replicas_come_and_go_with_the_load(start_server: StartServer, nod
     server = start_server("", node.address, program=program)
     async with client_of(server) as client:
         first = await where(client)
-        async with load(client) as found:
+        async with load(partial(where, client)) as found:
             await until(lambda: len(set(found.answers)) == 2, "there is a second replica")
         answers = set(found.answers)
         await until(lambda: len(running(answers)) == 1, "one of them has gone")
@@ -465,7 +372,7 @@ async def test_a_node_that_is_lost_fails_only_the_calls_in_it(start_server: Star
             nodes.append(Node(path, join=nodes[0].address))
             head, other = nodes
             server = on_ray(start_server, PAIR, head)
-            async with client_of(server) as client, load(client) as found:
+            async with client_of(server) as client, load(partial(where, client)) as found:
                 await until(
                     lambda: (
                         set(found.answers) == {*replicas(head), *replicas(other)}
@@ -508,19 +415,6 @@ def test_a_model_that_takes_its_context_is_told_in_one_line() -> None:
     )
     assert done.returncode == 1
     assert "model 'bound' takes the Context of its call" in done.stderr.splitlines()[-1]
-
-
-def test_the_documentation_runs_on_ray(
-    start_server: StartServer, node: Node, tmp_path: Path
-) -> None:
-    app, client, _ = BLOCK.findall((ROOT / "docs/ray.md").read_text())
-    (tmp_path / "app.py").write_text(app)
-    assert node.address is not None
-    options = ("--engine", "ray", "--ray-address", node.address)
-    server = start_server("app:app", *options, directory=tmp_path, program=RAY_PROGRAM)
-    done = blaze("client", "gen", "--from", server.target, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    run(client.replace("localhost:50051", server.target), tmp_path)
 
 
 def test_an_address_without_a_ray_is_told_in_one_line() -> None:

@@ -8,36 +8,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from blazerpc_client import Unavailable
 from tests.conftest import StartServer
-from tests.integration.conftest import RAY_PROGRAM, blaze
-from tests.integration.ray_node import Node, free_port, protected, replicas
-from tests.integration.test_ray import SMALL, client_of, directory, on_ray, until, where
+from tests.integration.conftest import RAY_PROGRAM, blaze, on_ray
+from tests.integration.ray_load import until
+from tests.integration.ray_node import Node, directory, free_port, replicas
+from tests.integration.test_ray import SMALL, client_of, where
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240), pytest.mark.usefixtures("ray_token")]
 
 SLOW = "tests.apps.placed:slow"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def token() -> Iterator[None]:
-    with protected() as patch:
-        # Seconds after which Ray Serve says that a replica does not start.
-        patch.setenv("RAY_SERVE_SLOW_STARTUP_WARNING_S", "1")
-        yield
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with directory() as path:
-        node = Node(path, port=free_port())
-        yield node
-        node.kill()
 
 
 #: In a process of its own, as of another user of the same Ray; its imports warn.

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -145,5 +146,22 @@ def typed_function(
 
 
 def outputs_class(name: str, fields: Mapping[str, _TensorType]) -> type:
-    """Return a dataclass of a graph's outputs."""
-    return make_dataclass(name, list(fields.items()), namespace={"__doc__": "What it gives."})
+    """Return a dataclass of a graph's outputs; what is made of it can be pickled."""
+    return _outputs_class(name, tuple(fields.items()))
+
+
+# One class for the same outputs: a replica's results are those of its front door's class.
+@cache
+def _outputs_class(name: str, fields: tuple[tuple[str, _TensorType], ...]) -> type:
+    def reduced(outputs: object) -> tuple[object, ...]:
+        return _outputs, (name, fields, [getattr(outputs, field) for field, _ in fields])
+
+    namespace = {"__doc__": "What it gives.", "__reduce__": reduced}
+    return make_dataclass(name, fields, namespace=namespace)
+
+
+def _outputs(
+    name: str, fields: tuple[tuple[str, _TensorType], ...], values: Sequence[object]
+) -> object:
+    outputs: object = _outputs_class(name, fields)(*values)
+    return outputs

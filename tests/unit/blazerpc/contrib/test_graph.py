@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import pickle
+from typing import Any
+
+import numpy as np
 import pytest
 
-from blazerpc.contrib.graph import Axis, field_names, symbolic_shapes
+from blazerpc.contrib.graph import Axis, field_names, outputs_class, symbolic_shapes
+from blazerpc.types import _TensorType
 
 
 @pytest.mark.parametrize(
@@ -58,3 +63,18 @@ def test_axes_without_a_size_become_symbolic_dimensions(
 ) -> None:
     expected = expected or {"x": ("batch_size", 2), "z": (1,), "y": ("batch_size",)}
     assert symbolic_shapes(inputs, {"y": output}) == expected
+
+
+def test_outputs_that_were_pickled_are_of_the_class_that_there_is() -> None:
+    fields = {
+        "label": _TensorType(np.int64, ("batch",), is_input=False),
+        "score": _TensorType(np.float32, ("batch",), is_input=False),
+    }
+    kind: Any = outputs_class("Outputs", fields)
+    made = kind(np.arange(3), np.ones(3, np.float32))
+    received = pickle.loads(pickle.dumps(made))
+    assert isinstance(received, kind)
+    assert kind is outputs_class("Outputs", dict(fields))
+    assert kind is not outputs_class("Others", fields)
+    np.testing.assert_array_equal(received.label, made.label)
+    np.testing.assert_array_equal(received.score, made.score)
