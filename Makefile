@@ -66,15 +66,19 @@ demo: setup
 	$(BIN)/python -m examples.observability
 	$(BIN)/python -m examples.tls
 
-# What goes over the wire is tested on both kinds of HTTP/2.
+# What goes over the wire is tested on both kinds of HTTP/2, but for tests of other things.
 ON_THE_WIRE := tests/integration tests/unit/blazerpc/server tests/unit/blazerpc/test_context.py \
 	tests/unit/blazerpc/codegen/test_limits.py tests/unit/blazerpc/codegen/test_servicer.py \
 	$(addprefix tests/unit/blazerpc_client/test_,broken_answers.py channel.py metadata.py response.py \
 		sync_response.py verify.py)
 
+OF_OTHER_THINGS := $(addprefix --ignore-glob=tests/integration/test_,client_gen.py deploy*.py docs*.py \
+	frameworks.py reload.py typing.py)
+
 test: check
 	$(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers'
-	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers' $(ON_THE_WIRE)
+	BLAZERPC_HTTP=h2 $(BIN)/python -m pytest -m 'not tensorflow and not ray and not peers' $(ON_THE_WIRE) \
+		$(OF_OTHER_THINGS)
 
 # Apart from the other tests, since TensorFlow is large: what a laptop can leave out, and CI does not.
 test-tensorflow: $(TENSORFLOW)
