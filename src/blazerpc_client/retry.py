@@ -155,9 +155,6 @@ class Budget:
             self._tokens = min(self._throttling.max_tokens, gained)
 
 
-_UNBOUNDED: Final = Budget(None)
-
-
 class Retries:
     """The retries of a client.
 
@@ -174,15 +171,20 @@ class Retries:
         elif chosen is not None:
             self._policies = chosen.policies
         self._budget = Budget(None if chosen is None else chosen.throttling)
+        self._of_paths: dict[str, RetryPolicy | None] = {}
 
     def of(self, path: str, *, idempotent: bool) -> Attempts:
         """Return the attempts of one call of ``/package.Service/Method``."""
-        if not self._policies or (self._only_idempotent and not idempotent):
-            return Attempts()
+        if path not in self._of_paths:  # the same for all calls of a method
+            self._of_paths[path] = self._chosen(path, idempotent)
+        return Attempts(self._of_paths[path], self._budget)
+
+    def _chosen(self, path: str, idempotent: bool) -> RetryPolicy | None:
+        if self._only_idempotent and not idempotent:
+            return None
         name = path.removeprefix("/")
         keys = (name, f"{name.partition('/')[0]}/", "/")
-        found = [self._policies[key] for key in keys if key in self._policies]
-        return Attempts(found[0] if found else None, self._budget)
+        return next((self._policies[key] for key in keys if key in self._policies), None)
 
 
 class Attempts:
@@ -199,10 +201,10 @@ class Attempts:
     # One is made for each call.
     __slots__ = ("_budget", "_policy", "_unprocessed", "_waits", "failed")
 
-    def __init__(self, policy: RetryPolicy | None = None, budget: Budget | None = None) -> None:
+    def __init__(self, policy: RetryPolicy | None, budget: Budget) -> None:
         self.failed: int = 0
         self._policy = policy
-        self._budget = budget or _UNBOUNDED
+        self._budget = budget
         self._unprocessed = 0
         self._waits = 0  # since the start, or since the server said when to come back
 

@@ -124,7 +124,7 @@ def test_without_a_policy_only_what_no_server_has_begun_is_made_again() -> None:
 
 def test_what_is_declared_idempotent_has_a_policy_of_its_own() -> None:
     retries = Retries("idempotent")
-    assert waits(retries.of("/a.A/One", idempotent=False), failure()) == [None]
+    assert waits(retries.of("/a.A/Other", idempotent=False), failure()) == [None]
     wait, *_ = waits(retries.of("/a.A/One", idempotent=True), failure())
     assert wait is not None
     assert 0.08 <= wait <= 0.12
